@@ -1,0 +1,131 @@
+"""What every encoder and autoencoder promises."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from weightatlas.config import Config
+from weightatlas.errors import SpecError
+from weightatlas.registry import Registry
+from weightatlas.weights.batch import Batch, Weights
+from weightatlas.weights.spec import NetworkSpec
+
+encoders: "Registry[Encoder]" = Registry("encoder")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What an encoder says about the networks of one spec.
+
+    Args:
+        codes: Latent codes, shape `(networks, codes, width)`; one global code has `codes == 1`.
+        mask: True where a code carries something, shape `(networks, codes)`.
+        embedding: One vector per network for comparison and prediction, shape `(networks, dim)`.
+        aux: Further tensors a method's own objectives need.
+    """
+
+    codes: Float[Tensor, "networks codes width"]
+    mask: Bool[Tensor, "networks codes"]
+    embedding: Float[Tensor, "networks dim"]
+    aux: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Networks rebuilt from codes.
+
+    Args:
+        weights: Flat weights of one spec, shape `(networks, params)`, in the units of the originals.
+        aux: Further tensors a method's own objectives need.
+    """
+
+    weights: Float[Tensor, "networks params"]
+    aux: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Encoder(nn.Module, ABC):
+    """Maps networks to embeddings. Subclasses are final and take their `config` as only setting.
+
+    Class attributes:
+        Settings: The `Config` class of the method; constructor arguments = saved config.
+        accepts: "one" layout (given to the constructor), a "family" of them, or "any".
+    """
+
+    Settings: ClassVar[type[Config]]
+    accepts: ClassVar[Literal["one", "family", "any"]]
+    name: ClassVar[str]
+
+    def __init__(self, config: Config, spec: NetworkSpec | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.spec = spec
+        if self.accepts == "one" and spec is None:
+            raise SpecError(f"The encoder '{self.name}' works on one layout: pass it as `spec`.")
+
+    def adapt(self, batch: Batch) -> None:  # noqa: B027 (optional hook)
+        """Fit scaling, PCA and statistics on training networks, once, before step 0."""
+
+    @abstractmethod
+    def encode(self, weights: Weights) -> Encoded:
+        """Encode networks of one spec."""
+
+    @torch.no_grad()
+    def embed(self, batch: Batch, chunk: int = 256) -> Float[Tensor, "networks dim"]:
+        """Embed networks of any accepted specs, in the caller's order, without gradients.
+
+        Args:
+            batch: Groups of networks.
+            chunk: Networks per forward pass; bounds the memory.
+        """
+        parts = []
+        for group in batch:
+            self.require(group.spec)
+            pieces = zip(group.values.split(chunk), group.rows.split(chunk), strict=True)
+            parts.append(torch.cat([self.encode(Weights(v, group.spec, r)).embedding for v, r in pieces]))
+        return batch.join(parts)
+
+    def require(self, spec: NetworkSpec) -> None:
+        """Refuse a spec the encoder was not made for.
+
+        Raises:
+            SpecError: The encoder works on one layout, and `spec` has another.
+        """
+        if self.accepts == "one" and self.spec is not None and spec.layout_id != self.spec.layout_id:
+            raise SpecError(
+                f"The encoder '{self.name}' was made for layout {self.spec.layout_id} "
+                f"({self.spec.params:,} parameters), these networks have layout {spec.layout_id} "
+                f"({spec.params:,} parameters).",
+                todo="Fit an encoder on a zoo of these networks, or pick one that accepts any layout.",
+            )
+
+
+class Autoencoder(Encoder):
+    """An encoder that can also turn codes back into working weights."""
+
+    decodes_weights: ClassVar[bool] = True
+
+    @abstractmethod
+    def code_shape(self, spec: NetworkSpec) -> tuple[int, int]:
+        """Return (codes, width) of one network of `spec`, known without data."""
+
+    @abstractmethod
+    def decode(self, codes: Float[Tensor, "networks codes width"], spec: NetworkSpec) -> Decoded:
+        """Rebuild networks of `spec` from their codes."""
+
+    def code_numbers(self, spec: NetworkSpec) -> int:
+        """Numbers in one code; parameters / this = true compression."""
+        codes, width = self.code_shape(spec)
+        return codes * width
+
+    def reconstruct(self, weights: Weights) -> Float[Tensor, "networks params"]:
+        """Encode and decode."""
+        return self.decode(self.encode(weights).codes, weights.spec).weights
+
+
+def settings_of(encoder: Encoder) -> dict[str, Any]:
+    """Return the encoder's name and configuration as JSON values."""
+    return {"encoder": encoder.name, **encoder.config.model_dump(mode="json")}
