@@ -121,6 +121,26 @@ class Autoencoder(Encoder):
         codes, width = self.code_shape(spec)
         return codes * width
 
+    def forward(
+        self, weights: Weights, *, whole: bool = True, generator: torch.Generator | None = None
+    ) -> tuple[Encoded, Decoded]:
+        """Encode and decode for one training step.
+
+        Encoders that train on parts of networks override this: with `whole=False` they may
+        pick a part with `generator` and mark its parameters in `Decoded.aux["covered"]`.
+
+        Args:
+            weights: Networks of one spec.
+            whole: The decoded networks will be executed, so all of their weights are needed.
+            generator: Source of the choice of a part.
+        """
+        encoded = self.encode(weights)
+        return encoded, self.decode(encoded.codes, weights.spec)
+
+    def scale(self, spec: NetworkSpec) -> Float[Tensor, " params"]:
+        """Return the unit in which structural errors are measured, per parameter."""
+        return torch.ones(spec.params)
+
     def reconstruct(self, weights: Weights) -> Float[Tensor, "networks params"]:
         """Encode and decode."""
         return self.decode(self.encode(weights).codes, weights.spec).weights
