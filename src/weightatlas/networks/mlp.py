@@ -1,6 +1,7 @@
 """Multilayer perceptron."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -19,6 +20,6 @@ def mlp(
     """Flatten the image, then dense layers of the given widths."""
     widths = [channels_in * image_size**2, *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
-    for width_in, width_out in zip(widths, widths[1:], strict=False):
+    for width_in, width_out in pairwise(widths):
         layers += [nn.Linear(width_in, width_out), activation_of(activation), *dropout_of(dropout)]
     return nn.Sequential(*layers, nn.Linear(widths[-1], classes))

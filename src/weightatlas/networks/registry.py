@@ -63,7 +63,9 @@ def activation_of(name: str) -> nn.Module:
         ConfigError: The name is unknown.
     """
     if name not in ACTIVATIONS:
-        raise ConfigError(f"There is no activation called '{name}'.", todo=f"Known: {', '.join(ACTIVATIONS)}.")
+        raise ConfigError(
+            f"There is no activation called '{name}'.", todo=f"Known: {', '.join(ACTIVATIONS)}."
+        )
     return ACTIVATIONS[name]()
 
 

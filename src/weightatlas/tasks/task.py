@@ -1,0 +1,276 @@
+"""What networks are trained on: images, labels, normalization, loss and score."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from weightatlas.errors import DataError
+from weightatlas.registry import Registry
+from weightatlas.runtime import numpy_generator_of
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Labelled images in three splits, with the normalization networks expect.
+
+    Example:
+        >>> task = create_task("digits")
+        >>> task.input_shape, task.classes
+        ((1, 8, 8), 10)
+
+    Args:
+        name: Name it can be created by again, together with `options`.
+        images: Split -> bytes `(images, channels, height, width)`.
+        labels: Split -> class numbers `(images,)`.
+        classes: Number of classes.
+        scale: Byte value that stands for full brightness.
+        options: Options it was created with.
+    """
+
+    name: str
+    images: Mapping[str, UInt8[np.ndarray, "images channels height width"]]
+    labels: Mapping[str, Int[np.ndarray, " images"]]
+    classes: int
+    scale: float = 255.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "classification"
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        _, channels, height, width = self.images["train"].shape
+        return (channels, height, width)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of all images, labels and their split."""
+        digest = hashlib.sha256()
+        for name in SPLITS:
+            images, labels = self.images[name], self.labels[name]
+            digest.update(f"{name}{images.shape}{self.scale}".encode())
+            digest.update(np.ascontiguousarray(images).data)
+            digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
+        return digest.hexdigest()
+
+    @cached_property
+    def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        images = self.images["train"]
+        means, stds = [], []
+        for channel in range(images.shape[1]):
+            counts = np.bincount(images[:, channel].ravel(), minlength=256).astype(np.float64)
+            values = np.arange(256) / self.scale
+            mean = float(counts @ values / counts.sum())
+            means.append(mean)
+            stds.append(max(float(np.sqrt(counts @ (values - mean) ** 2 / counts.sum())), 1e-6))
+        return tuple(means), tuple(stds)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each channel over the training images, brightness in 0..1."""
+        return self._moments[0]
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of each channel over the training images."""
+        return self._moments[1]
+
+    def normalize(
+        self, images: Float[Tensor, "images channels height width"]
+    ) -> Float[Tensor, "images channels height width"]:
+        """Bring images with brightness 0..1 to the scale the networks were trained on."""
+        mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device)[:, None, None]
+        std = torch.tensor(self.std, dtype=images.dtype, device=images.device)[:, None, None]
+        return (images - mean) / std
+
+    def raw(self, name: str) -> Float[Tensor, "images channels height width"]:
+        """Images of a split with brightness 0..1, not normalized."""
+        self._check(name)
+        return torch.from_numpy(self.images[name]).float() / self.scale
+
+    def split(
+        self, name: str
+    ) -> tuple[Float[Tensor, "images channels height width"], Int[Tensor, " images"]]:
+        """Normalized images and labels of a split.
+
+        Args:
+            name: "train", "val" or "test".
+
+        Returns:
+            Float32 images `(images, channels, height, width)` and int64 labels `(images,)`.
+
+        Raises:
+            DataError: There is no such split.
+        """
+        return self.normalize(self.raw(name)), torch.from_numpy(self.labels[name].astype(np.int64))
+
+    def loss(
+        self,
+        outputs: Float[Tensor, "*networks images classes"],
+        labels: Int[Tensor, "..."],
+        reduction: Literal["mean", "sum", "none"] = "mean",
+    ) -> Float[Tensor, "..."]:
+        """Cross-entropy, reduced over images only: one number per network.
+
+        Args:
+            outputs: Logits, with any leading network axes.
+            labels: Class numbers, `(images,)` or with the same leading axes.
+            reduction: "mean" or "sum" over images, or "none".
+        """
+        labels = labels.expand(outputs.shape[:-1])
+        flat = F.cross_entropy(outputs.flatten(0, -2), labels.flatten(), reduction="none")
+        return _reduce(flat.view(outputs.shape[:-1]), reduction)
+
+    def score(
+        self, outputs: Float[Tensor, "*networks images classes"], labels: Int[Tensor, "..."]
+    ) -> Float[Tensor, "*networks"]:
+        """Accuracy per network."""
+        return (outputs.argmax(-1) == labels).float().mean(-1)
+
+    def _check(self, name: str) -> None:
+        if name not in SPLITS:
+            raise DataError(
+                f"Task '{self.name}' has no split '{name}'.", todo=f"Splits: {', '.join(SPLITS)}."
+            )
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(self.labels[name])} {name}" for name in SPLITS)
+        return f"Task('{self.name}', {counts}, {self.classes} classes)"
+
+
+tasks: Registry[Task] = Registry("task")
+
+
+def create_task(name: str, **options: Any) -> Task:
+    """Create a task by name.
+
+    Args:
+        name: A name from `tasks.names()`, or "npz:PATH", "mnist-idx:FOLDER", "cifar10-bin:FOLDER".
+        options: `train_size` (stratified subset of the training images), `grayscale`, `seed` of the split.
+
+    Raises:
+        ConfigError: The name or an option is unknown.
+        DataError: The data are missing or malformed.
+        FileError: A file is damaged.
+    """
+    kind, colon, path = name.partition(":")
+    return tasks.create(kind, path=path, **options) if colon else tasks.create(name, **options)
+
+
+def build_task(
+    name: str,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray] | None,
+    *,
+    train_size: int | None = None,
+    grayscale: bool = False,
+    seed: int = 0,
+    val_share: float = 0.1,
+    scale: float = 255.0,
+) -> Task:
+    """Split images and labels into a task: seeded, stratified by class, no image in two splits.
+
+    Args:
+        name: Name of the task.
+        train: Bytes `(images, height, width, channels)` and labels of the training images.
+        test: The same for the official test images; none carves 20 % from the training images.
+        train_size: Keep this many training images after carving.
+        grayscale: Average the channels.
+        seed: Seed of the split.
+        val_share: Share of the training images that becomes the validation split.
+        scale: Byte value that stands for full brightness.
+
+    Raises:
+        DataError: Labels and images disagree, or there are fewer images than asked for.
+    """
+    images, labels = check_images(name, *train)
+    order = np.arange(len(labels))
+    if test is None:
+        order, held_out = stratified(labels, order, round(0.2 * len(labels)), name, seed, "test")
+        test = (images[held_out], labels[held_out])
+    val_count = round(val_share * len(labels))
+    order, val = stratified(labels, order, val_count, name, seed, "val")
+    if train_size is not None:
+        if not 0 < train_size <= len(order):
+            raise DataError(
+                f"Task '{name}' has {len(order)} training images, train_size asks for {train_size}.",
+                todo=f"Choose train_size between 1 and {len(order)}.",
+            )
+        if train_size < len(order):
+            _, order = stratified(labels, order, train_size, name, seed, "train_size")
+    parts = {"train": (images[order], labels[order]), "val": (images[val], labels[val])}
+    parts["test"] = check_images(name, *test)
+    chosen = {"train_size": train_size, "grayscale": grayscale or None, "seed": seed or None}
+    return Task(
+        name,
+        {key: to_channels_first(part[0], grayscale) for key, part in parts.items()},
+        {key: part[1].astype(np.int64) for key, part in parts.items()},
+        classes=int(max(part[1].max() for part in parts.values())) + 1,
+        scale=scale,
+        options={key: value for key, value in chosen.items() if value is not None},
+    )
+
+
+def stratified(
+    labels: Int[np.ndarray, " images"],
+    order: Int[np.ndarray, " some"],
+    count: int,
+    *seeds: object,
+) -> tuple[Int[np.ndarray, " rest"], Int[np.ndarray, " count"]]:
+    """Take `count` images out of `order`, as evenly over the classes as the data are.
+
+    Returns:
+        What stays and what was taken, each in ascending order.
+    """
+    rng = numpy_generator_of("stratified", *seeds)
+    shuffled = rng.permutation(order)
+    grouped = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    rank = np.empty(len(grouped))
+    for members in np.split(np.arange(len(grouped)), np.flatnonzero(np.diff(labels[grouped])) + 1):
+        rank[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    chosen = np.argsort(rank, kind="stable")[:count]
+    taken = np.zeros(len(grouped), bool)
+    taken[chosen] = True
+    return np.sort(grouped[~taken]), np.sort(grouped[taken])
+
+
+def check_images(name: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Refuse images and labels that do not fit each other; add a channel axis to gray images.
+
+    Raises:
+        DataError: Wrong type, wrong number of axes, unequal lengths, no images, or negative labels.
+    """
+    problems = []
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        expected = "uint8 (images, height, width[, channels])"
+        problems.append(f"images are {images.dtype} {images.shape}, expected {expected}")
+    if len(images) != len(labels) or len(labels) == 0 or labels.ndim != 1:
+        problems.append(f"there are {len(images)} images and labels of shape {labels.shape}")
+    elif not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+        problems.append(f"labels are {labels.dtype} from {labels.min()}, expected integers from 0")
+    if problems:
+        raise DataError(f"Task '{name}': " + "; ".join(problems) + ".", todo="Repair the file.")
+    return (images if images.ndim == 4 else images[..., None]), labels
+
+
+def to_channels_first(images: np.ndarray, grayscale: bool) -> np.ndarray:
+    """Bring NHWC bytes to NCHW, averaging the channels if asked."""
+    if grayscale and images.shape[-1] > 1:
+        images = images.mean(-1, keepdims=True).round().astype(np.uint8)
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def _reduce(losses: Tensor, reduction: str) -> Tensor:
+    if reduction == "none":
+        return losses
+    return losses.mean(-1) if reduction == "mean" else losses.sum(-1)
