@@ -1,0 +1,3 @@
+"""Properties of networks, predicted from their weights."""
+
+from weightatlas.predict.property import PropertyPredictor as PropertyPredictor

@@ -1,0 +1,74 @@
+"""What a property is predicted from: an encoder's embeddings or a trivial floor."""
+
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightatlas.encoders.base import Encoder
+from weightatlas.errors import ConfigError, DataError, SpecError
+from weightatlas.weights.batch import Batch
+
+Floor = Literal["layer_statistics", "weights"]
+
+
+class Networks(Protocol):
+    """What is needed of a zoo: its networks as a batch, with labels by name."""
+
+    def batch(self, labels: tuple[str, ...] = ()) -> Batch: ...
+
+
+def features_of(source: Encoder | Floor, batch: Batch) -> Float[Tensor, "networks features"]:
+    """Turn networks into one feature vector each, in the caller's order.
+
+    Args:
+        source: An encoder, or a floor: "layer_statistics" (moments and quantiles of each tensor) or
+            "weights" (the flat vector itself).
+        batch: The networks.
+
+    Returns:
+        Features, shape `(networks, features)`.
+
+    Raises:
+        SpecError: A floor was asked of networks with different layouts.
+        ConfigError: The source is unknown.
+    """
+    if isinstance(source, Encoder):
+        return source.embed(batch)
+    if source not in ("layer_statistics", "weights"):
+        raise ConfigError(
+            f"Properties cannot be predicted from {source!r}.",
+            todo="Pass an encoder, 'layer_statistics' or 'weights'.",
+        )
+    layouts = {group.spec.layout_id for group in batch}
+    if len(layouts) > 1:
+        raise SpecError(
+            f"'{source}' compares networks number by number; these have {len(layouts)} layouts.",
+            todo="Predict per layout, or use an encoder that accepts any layout.",
+        )
+    if source == "weights":
+        return batch.join([group.values for group in batch])
+    from weightatlas.weights.statistics import layer_statistics
+
+    return batch.join([layer_statistics(group.values, group.spec) for group in batch])
+
+
+def labels_of(batch: Batch, properties: tuple[str, ...]) -> Float[Tensor, "networks targets"]:
+    """Stack named labels as columns.
+
+    Raises:
+        DataError: A label is missing or holds values that are not finite.
+    """
+    missing = [name for name in properties if name not in batch.labels]
+    if missing:
+        known = ", ".join(sorted(batch.labels)) or "none"
+        raise DataError(f"The networks have no property '{missing[0]}'.", todo=f"Known: {known}.")
+    labels = torch.stack([torch.as_tensor(batch.labels[name]).double() for name in properties], dim=1)
+    bad = int((~torch.isfinite(labels).all(1)).sum())
+    if bad:
+        raise DataError(
+            f"{bad} of {len(labels)} networks have no finite {' or '.join(properties)}.",
+            todo="Filter them out before fitting.",
+        )
+    return labels

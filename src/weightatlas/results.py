@@ -1,0 +1,301 @@
+"""One record per measured number; every table is printed from records, baselines included."""
+
+import json
+import math
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from weightatlas import runtime
+from weightatlas.atomic import write_text
+from weightatlas.config import Config
+from weightatlas.errors import ConfigError, FileError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Kind = Literal["ours", "baseline", "published"]
+_KINDS: tuple[Kind, ...] = ("ours", "baseline", "published")
+_MARKS: dict[str, str] = {"ours": "", "baseline": " (baseline)", "published": " (published)"}
+_PACKAGES = ("weightatlas", "torch", "numpy", "scipy", "scikit-learn")
+
+
+class Record(Config):
+    """One measured number and everything needed to judge it.
+
+    Example:
+        >>> Record(bench="losses", tier="smoke", zoo="digits", method="CSB", metric="R2", value=0.9).kind
+        'ours'
+
+    Args:
+        bench: The experiment ("losses", "rebuild", "generate", ...).
+        tier: "smoke", "laptop" or "paper".
+        zoo: Name of the zoo, never a path.
+        method: What was measured.
+        kind: Our method, a trivial baseline beside it, or a number printed in a paper.
+        metric: Name of the number.
+        value: The number; must be finite.
+        spread: Standard deviation over seeds, or over networks if there is one seed.
+        n: Networks the number was measured on.
+        seeds: Seeds it comes from; one for a finished run, several for a summary.
+        split: How training and test networks were separated.
+        seconds: Wall time of the run.
+        peak_mb: Peak memory of the run.
+        command: How to get the number again.
+        hardware: Processor, cores and accelerator.
+        versions: Package name -> version.
+    """
+
+    bench: str
+    tier: str
+    zoo: str
+    method: str
+    kind: Kind = "ours"
+    metric: str
+    value: float = Field(allow_inf_nan=False)
+    spread: float | None = Field(default=None, allow_inf_nan=False)
+    n: int | None = None
+    seeds: tuple[int, ...] = ()
+    split: str = "lineage"
+    seconds: float | None = None
+    peak_mb: float | None = None
+    command: str = ""
+    hardware: str = ""
+    versions: dict[str, str] = Field(default={})
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What makes a record the same measurement as another."""
+        return (self.bench, self.tier, self.zoo, self.method, self.metric, self.seeds, self.kind)
+
+
+def load_records(path: str | Path) -> list[Record]:
+    """Read a results file; a file that does not exist holds no records.
+
+    Raises:
+        FileError: The file is not a JSON list of records.
+        ConfigError: A record has unknown keys or wrong values.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    todo = "Move the file away and run the bench again, or restore it."
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise FileError(f"{path} cannot be read as JSON: {error}", todo=todo) from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise FileError(f"{path} is not a list of records.", todo=todo)
+    return [Record.build(row, where=f"In record {place} of {path}.") for place, row in enumerate(rows)]
+
+
+def append_records(path: str | Path, records: Iterable[Record]) -> list[Record]:
+    """Add records to a results file; a repeated measurement replaces its older record.
+
+    The file is rewritten whole or not at all.
+
+    Args:
+        path: A flat JSON list; made if missing.
+        records: What was measured.
+
+    Returns:
+        All records the file holds now.
+    """
+    merged = {record.key: record for record in load_records(path)}
+    merged |= {record.key: record for record in records}
+    rows = [record.model_dump(mode="json") for record in merged.values()]
+    write_text(path, json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return list(merged.values())
+
+
+def finished(path: str | Path, bench: str, tier: str, zoo: str, method: str, seed: int) -> list[Record]:
+    """Return what a bench has already measured for one method, zoo and seed; empty if it must still run."""
+    wanted = (bench, tier, zoo, method, (seed,))
+    return [r for r in load_records(path) if (r.bench, r.tier, r.zoo, r.method, r.seeds) == wanted]
+
+
+def stamped(records: Iterable[Record], command: str = "") -> list[Record]:
+    """Fill in hardware, versions and command where a record lacks them."""
+    blank = {"hardware": hardware(), "versions": versions(), "command": command}
+    return [
+        record.replace(**{key: value for key, value in blank.items() if not getattr(record, key)})
+        for record in records
+    ]
+
+
+def summarize(records: Iterable[Record]) -> list[Record]:
+    """Join the records of several seeds into mean and standard deviation over seeds.
+
+    A measurement with one seed is returned as it is. Published numbers are never averaged.
+
+    Example:
+        >>> base = dict(bench="b", tier="smoke", zoo="z", method="m", metric="R2")
+        >>> joined = summarize(Record(**base, value=v, seeds=(s,)) for s, v in enumerate((1.0, 3.0)))
+        >>> joined[0].value, joined[0].seeds
+        (2.0, (0, 1))
+    """
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for r in records:
+        own = r.seeds if r.kind == "published" or len(r.seeds) != 1 else ()
+        groups.setdefault((r.bench, r.tier, r.zoo, r.method, r.metric, r.kind, r.split, own), []).append(r)
+    return [_joined(group) for group in groups.values()]
+
+
+def _joined(group: list[Record]) -> Record:
+    """Average the records of one measurement over its seeds."""
+    if len(group) == 1:
+        return group[0]
+    values = [record.value for record in group]
+    seconds = [record.seconds for record in group if record.seconds is not None]
+    peaks = [record.peak_mb for record in group if record.peak_mb is not None]
+    return group[0].replace(
+        value=fmean(values),
+        spread=stdev(values),
+        seeds=tuple(sorted({seed for record in group for seed in record.seeds})),
+        seconds=fmean(seconds) if seconds else None,
+        peak_mb=max(peaks) if peaks else None,
+    )
+
+
+def table(
+    records: Iterable[Record], rows: str = "method", columns: str = "metric", title: str = ""
+) -> "Table":
+    """Lay records out as a rich table: our methods first, baselines marked, published rows dim.
+
+    Records of several seeds are summarized. Where zoo, tier, bench or split differ between the
+    records, they become part of the row's name.
+
+    Args:
+        records: What to print.
+        rows: Field of the record that names the rows.
+        columns: Field of the record that names the columns.
+        title: Printed above the table.
+    """
+    from rich.table import Table
+
+    records = summarize(records)
+    names, lines = _grid(records, rows, columns)
+    grid = Table(title=title or None, caption=caption(records), caption_justify="left")
+    grid.add_column(rows)
+    for name in names:
+        grid.add_column(name, justify="right")
+    for label, kind, cells in lines:
+        grid.add_row(label + _MARKS[kind], *cells, style="dim" if kind == "published" else "")
+    return grid
+
+
+def to_markdown(records: Iterable[Record], rows: str = "method", columns: str = "metric") -> str:
+    """Write the same table as Markdown, for READMEs and notes."""
+    records = summarize(records)
+    names, lines = _grid(records, rows, columns)
+    head = [f"| {rows} | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    body = [f"| {label}{_MARKS[kind]} | " + " | ".join(cells) + " |" for label, kind, cells in lines]
+    return "\n".join([*head, *body, "", caption(records)])
+
+
+def caption(records: Sequence[Record]) -> str:
+    """Say how networks were split and over which seeds the numbers are averaged."""
+    measured = [record for record in records if record.kind != "published"]
+    splits = sorted({record.split for record in measured})
+    seeds = sorted({seed for record in measured for seed in record.seeds})
+    parts = [f"split by {' and '.join(splits)}"] if splits else []
+    if len(seeds) > 1:
+        parts.append(f"mean ± standard deviation over {len(seeds)} seeds")
+    elif seeds:
+        parts.append("one seed")
+    return "; ".join(parts)
+
+
+def _grid(
+    records: Sequence[Record], rows: str, columns: str
+) -> tuple[list[str], list[tuple[str, Kind, list[str]]]]:
+    """Arrange records as column names and (row label, kind, cells)."""
+    for name in (rows, columns):
+        if name not in Record.model_fields:
+            known = ", ".join(Record.model_fields)
+            raise ConfigError(f"A record has no field '{name}'.", todo=f"Fields: {known}.")
+    context = [
+        name
+        for name in ("bench", "zoo", "tier", "split", "method")
+        if name not in (rows, columns) and len({getattr(record, name) for record in records}) > 1
+    ]
+    cells: dict[tuple[str, Kind], dict[str, str]] = {}
+    names: dict[str, None] = {}
+    for record in records:
+        label = " · ".join(str(getattr(record, name)) for name in (rows, *context))
+        column = str(getattr(record, columns))
+        names[column] = None
+        cells.setdefault((label, record.kind), {})[column] = cell(record)
+    ordered = sorted(cells, key=lambda row: _KINDS.index(row[1]))
+    lines = [(label, kind, [cells[label, kind].get(name, "") for name in names]) for label, kind in ordered]
+    return list(names), lines
+
+
+def cell(record: Record) -> str:
+    """Print a value with its spread over seeds.
+
+    Example:
+        >>> cell(Record(bench="b", tier="t", zoo="z", method="m", metric="R2", value=0.51234))
+        '0.512'
+    """
+    shown = number(record.value)
+    several = len(record.seeds) > 1 or record.kind == "published"
+    return f"{shown} ± {number(record.spread)}" if several and record.spread is not None else shown
+
+
+def number(value: float) -> str:
+    """Print a number with as many digits as are worth reading."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+@cache
+def hardware() -> str:
+    """Name the processor, the cores this process may use, and the accelerator."""
+    import torch
+
+    parts = [_processor(), f"{runtime.cores()} cores"]
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name())
+    return ", ".join(parts)
+
+
+def _processor() -> str:
+    """Find the name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that matter for a measured number."""
+    found: dict[str, str] = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_mb() -> float:
+    """Return the most memory this process has held so far, in megabytes."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    peak: Any = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024**2 if sys.platform == "darwin" else 1024)

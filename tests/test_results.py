@@ -1,0 +1,114 @@
+"""Records are flat, replaced when repeated, and every table shows baselines as baselines."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from rich.console import Console
+
+from weightatlas import results
+from weightatlas.errors import ConfigError, FileError
+from weightatlas.results import Record, append_records, finished, load_records, summarize, table, to_markdown
+
+
+def record(**changes: object) -> Record:
+    base = {
+        "bench": "losses",
+        "tier": "smoke",
+        "zoo": "digits",
+        "method": "CSB",
+        "metric": "R2",
+        "value": 0.5,
+    }
+    return Record.build({**base, "seeds": (0,), **changes})
+
+
+def test_append_and_load_are_inverse(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    first = [record(), record(metric="MAE", value=0.1), record(kind="baseline", versions={"torch": "2"})]
+    append_records(path, first)
+    assert load_records(path) == first
+    assert isinstance(json.loads(path.read_text()), list)
+
+
+def test_a_repeated_measurement_replaces_the_older_one(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    append_records(path, [record(), record(seeds=(1,))])
+    held = append_records(path, [record(value=0.9)])
+    assert [r.value for r in held] == [0.9, 0.5]
+    assert load_records(path) == held
+
+
+def test_finished_looks_at_method_zoo_and_seed(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    assert not finished(path, "losses", "smoke", "digits", "CSB", 0)
+    append_records(path, [record(), record(method="CS", seeds=(0, 1))])
+    assert finished(path, "losses", "smoke", "digits", "CSB", 0)
+    for other in (("CSB", 1), ("CS", 0), ("B", 0)):
+        assert not finished(path, "losses", "smoke", "digits", *other)
+
+
+def test_summary_averages_seeds_but_not_methods_kinds_or_published_numbers() -> None:
+    rows = [record(value=1.0), record(value=2.0, seeds=(1,)), record(value=6.0, seeds=(2,))]
+    rows += [record(kind="baseline", value=9.0), record(kind="published", value=0.7, seeds=())]
+    joined = summarize(rows)
+    assert [r.value for r in joined] == [3.0, 9.0, 0.7]
+    assert joined[0].spread == pytest.approx(7.0**0.5)
+    assert joined[0].seeds == (0, 1, 2)
+    assert joined[1].spread is None
+
+
+def test_table_marks_baselines_and_dims_published_rows() -> None:
+    rows = [record(kind="published", value=31.9), record(kind="baseline", method="mean"), record()]
+    grid = table(rows)
+    assert grid.row_count == 3
+    assert [row.style for row in grid.rows] == ["", "", "dim"]
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(grid)
+    text = console.export_text()
+    assert text.index("CSB ") < text.index("mean (baseline)") < text.index("CSB (published)")
+    assert "split by lineage" in text
+
+
+def test_rows_say_what_differs() -> None:
+    text = to_markdown([record(), record(zoo="cifar10", split="network")])
+    assert "| CSB · digits · lineage | 0.500 |" in text
+    assert "| CSB · cifar10 · network | 0.500 |" in text
+    assert "split by lineage and network" in text
+
+
+def test_columns_can_be_the_zoo() -> None:
+    text = to_markdown([record(), record(zoo="cifar10", value=0.25)], columns="zoo")
+    assert "| method | digits | cifar10 |" in text
+    assert "| CSB | 0.500 | 0.250 |" in text
+    with pytest.raises(ConfigError, match="no field 'zooo'"):
+        to_markdown([record()], columns="zooo")
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text('[{"bench": "b"')
+    with pytest.raises(FileError, match=r"results\.json"):
+        load_records(path)
+    path.write_text('{"bench": "b"}')
+    with pytest.raises(FileError, match="not a list"):
+        load_records(path)
+    path.write_text('[{"bench": "b"}]')
+    with pytest.raises(ConfigError, match="'tier' is required"):
+        load_records(path)
+
+
+def test_numbers_must_be_finite() -> None:
+    with pytest.raises(ValidationError):
+        Record(bench="b", tier="t", zoo="z", method="m", metric="R2", value=float("nan"))
+
+
+def test_stamp_fills_only_what_is_missing() -> None:
+    done = results.stamped([record(), record(hardware="abacus")], command="weightatlas bench losses")
+    assert done[0].hardware.endswith("cores") or "," in done[0].hardware
+    assert done[1].hardware == "abacus"
+    assert done[0].versions["torch"]
+    assert done[0].command == "weightatlas bench losses"
+    assert results.peak_mb() > 10
