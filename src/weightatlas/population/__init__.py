@@ -1,0 +1,1 @@
+"""Many networks of one function at once: run, train, score."""

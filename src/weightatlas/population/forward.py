@@ -1,0 +1,128 @@
+"""Population: run many networks of one function on the same or on their own inputs."""
+
+import logging
+import time
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from weightatlas.errors import DataError, SpecError
+from weightatlas.population.engines import Engine, engines
+from weightatlas.population.prepare import activation_numbers
+from weightatlas.weights.spec import NetworkSpec
+
+log = logging.getLogger("weightatlas")
+
+
+class Population:
+    """Runs `M` networks of one function: pure, in eval mode, differentiable in weights and inputs.
+
+    Example:
+        >>> from weightatlas.weights.spec import Segment, TensorSpec
+        >>> fixed = lambda n: (Segment(members=n),)
+        >>> spec = NetworkSpec(tensors=(
+        ...     TensorSpec(name="weight", shape=(3, 2), role="weight", axes=(fixed(3), fixed(2)), layer=0),))
+        >>> population = Population(nn.Linear(2, 3, bias=False), spec)
+        >>> population(torch.zeros(5, 6), torch.ones(4, 2)).shape
+        torch.Size([5, 4, 3])
+
+    Args:
+        network: Any module of the function; its own weights are ignored.
+        spec: The layout of the weight rows.
+        engine: "auto" times the engines on the first call and keeps the fastest; or a name.
+        memory_mb: Budget for the activations of calls that need no gradient.
+    """
+
+    def __init__(
+        self, network: nn.Module, spec: NetworkSpec, engine: str = "auto", memory_mb: float = 512.0
+    ) -> None:
+        _check_names(network, spec)
+        self.network, self.spec, self.memory_mb = network, spec, memory_mb
+        self.engine_name = engine
+        self._engine: Engine | None = (
+            None if engine == "auto" else engines.create(engine, network=network, spec=spec)
+        )
+        self._numbers: int | None = None
+
+    def __call__(
+        self, weights: Float[Tensor, "networks params"], inputs: Tensor, shared: bool = True
+    ) -> Float[Tensor, "networks queries *rest"]:
+        """Run every network.
+
+        Args:
+            weights: Networks as rows.
+            inputs: Shape `(queries, ...)` if shared, else `(networks, queries, ...)`.
+            shared: Whether all networks see the same inputs.
+
+        Raises:
+            SpecError: The rows do not fit the spec.
+            DataError: Per-network inputs and weights differ in number.
+        """
+        self._check(weights, inputs, shared)
+        return self._choose(weights, inputs, shared).outputs(weights, inputs, shared)
+
+    @torch.no_grad()
+    def outputs_no_grad(
+        self, weights: Float[Tensor, "networks params"], inputs: Tensor, shared: bool = True
+    ) -> Float[Tensor, "networks queries *rest"]:
+        """Run every network without gradients, in pieces that fit the memory budget."""
+        self._check(weights, inputs, shared)
+        engine = self._choose(weights, inputs, shared)
+        rows, queries = self.pieces(len(weights), inputs if shared else inputs[0])
+        axis = 0 if shared else 1
+        blocks = []
+        for start in range(0, len(weights), rows):
+            own = inputs if shared else inputs[start : start + rows]
+            parts = own.split(queries, dim=axis)
+            outs = [engine.outputs(weights[start : start + rows], part, shared) for part in parts]
+            blocks.append(torch.cat(outs, dim=1))
+        return torch.cat(blocks)
+
+    def pieces(self, networks: int, inputs: Tensor) -> tuple[int, int]:
+        """Choose how many networks and queries go into one piece within the memory budget."""
+        if self._numbers is None:
+            self._numbers = activation_numbers(self.network, inputs)
+        room = max(int(self.memory_mb * 2**20 / (4 * 3 * self._numbers)), 1)  # 3: workspace of the kernels
+        queries = min(len(inputs), max(room // min(networks, 16), 1))
+        return max(min(networks, room // queries), 1), queries
+
+    def _choose(self, weights: Tensor, inputs: Tensor, shared: bool) -> Engine:
+        if self._engine is None:
+            self._engine = fastest(self.network, self.spec, weights.detach(), inputs.detach(), shared)
+        return self._engine
+
+    def _check(self, weights: Tensor, inputs: Tensor, shared: bool) -> None:
+        if weights.ndim != 2 or weights.shape[1] != self.spec.params:
+            raise SpecError(
+                f"Weights have shape {tuple(weights.shape)}, the spec says (networks, {self.spec.params})."
+            )
+        if not shared and len(inputs) != len(weights):
+            raise DataError(f"{len(weights)} networks were given inputs for {len(inputs)}.")
+
+
+def _check_names(network: nn.Module, spec: NetworkSpec) -> None:
+    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wrong = [t.name for t in spec.tensors if own.get(t.name) != t.shape]
+    if wrong:
+        raise SpecError(f"The network lacks what its spec names, or has other shapes: {', '.join(wrong)}.")
+
+
+@torch.no_grad()
+def fastest(network: nn.Module, spec: NetworkSpec, weights: Tensor, inputs: Tensor, shared: bool) -> Engine:
+    """Time all engines on a sample of the call and return the fastest; results do not depend on it."""
+    weights = weights[:16]
+    inputs = inputs[:64] if shared else inputs[:16, :64]
+    seconds: dict[str, float] = {}
+    made: dict[str, Engine] = {}
+    for name in engines.names():
+        made[name] = engines.create(name, network=network, spec=spec)
+        laps = []
+        for _ in range(3):
+            start = time.perf_counter()
+            made[name].outputs(weights, inputs, shared)
+            laps.append(time.perf_counter() - start)
+        seconds[name] = min(laps[1:])
+    best = min(seconds, key=seconds.__getitem__)
+    log.info("population engine %s: %s", best, {name: f"{1e3 * s:.2f} ms" for name, s in seconds.items()})
+    return made[best]
