@@ -181,7 +181,7 @@ def table(
     from rich.table import Table
 
     records = summarize(records)
-    names, lines = _grid(records, rows, columns)
+    names, lines = arrange(records, rows, columns)
     grid = Table(title=title or None, caption=caption(records), caption_justify="left")
     grid.add_column(rows)
     for name in names:
@@ -194,7 +194,7 @@ def table(
 def to_markdown(records: Iterable[Record], rows: str = "method", columns: str = "metric") -> str:
     """Write the same table as Markdown, for READMEs and notes."""
     records = summarize(records)
-    names, lines = _grid(records, rows, columns)
+    names, lines = arrange(records, rows, columns)
     head = [f"| {rows} | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     body = [f"| {label}{_MARKS[kind]} | " + " | ".join(cells) + " |" for label, kind, cells in lines]
     return "\n".join([*head, *body, "", caption(records)])
@@ -213,7 +213,7 @@ def caption(records: Sequence[Record]) -> str:
     return "; ".join(parts)
 
 
-def _grid(
+def arrange(
     records: Sequence[Record], rows: str, columns: str
 ) -> tuple[list[str], list[tuple[str, Kind, list[str]]]]:
     """Arrange records as column names and (row label, kind, cells)."""

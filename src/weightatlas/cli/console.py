@@ -1,0 +1,114 @@
+"""What the command prints: results on standard output, everything else on standard error."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from weightatlas.errors import WeightAtlasError
+
+if TYPE_CHECKING:
+    from weightatlas.results import Record
+
+Row = Mapping[str, Any]
+
+
+def out() -> Console:
+    """Return the console of results."""
+    return Console(highlight=False)
+
+
+def err() -> Console:
+    """Return the console of progress, notes and errors."""
+    return Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Tell the user something that is not the result itself."""
+    err().print(Text(text), soft_wrap=True)
+
+
+def print_error(error: WeightAtlasError) -> None:
+    """Print what is wrong, where, and what to do, in red."""
+    err().print(Text(f"{type(error).__name__}: {error}", style="red"), soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=_plain))
+
+
+def print_rows(rows: Sequence[Row], *, title: str = "", as_json: bool = False) -> None:
+    """Print rows of the same keys as a table, or as a JSON list.
+
+    Args:
+        rows: One mapping per line of the table.
+        title: Printed above the table; left out of JSON.
+        as_json: Print JSON instead.
+    """
+    if as_json:
+        print_json([dict(row) for row in rows])
+        return
+    grid = Table(title=title or None, title_justify="left")
+    for name in rows[0] if rows else ():
+        numeric = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
+        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(_shown(value)) for value in row.values()))
+    out().print(grid)
+
+
+def print_records(records: "Sequence[Record]", *, title: str = "", as_json: bool = False) -> None:
+    """Print measured numbers beside their baselines, or as the flat JSON list of records."""
+    if as_json:
+        print_json([record.model_dump(mode="json") for record in records])
+        return
+    from weightatlas import results
+
+    out().print(results.table(records, title=title))
+
+
+def print_facts(facts: Row, *, title: str = "", as_json: bool = False) -> None:
+    """Print named facts as two columns, or as one JSON object."""
+    if as_json:
+        print_json(dict(facts))
+        return
+    grid = Table(title=title or None, title_justify="left", show_header=False)
+    for name, value in facts.items():
+        grid.add_row(name, Text(_shown(value)))
+    out().print(grid)
+
+
+def log_to_stderr(verbose: bool) -> None:
+    """Show what the library logs, without timestamps."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("weightatlas")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def _shown(value: object) -> str:
+    """Write a cell as people read it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(item) for item in value)
+    return str(value)
+
+
+def _plain(value: Any) -> object:
+    """Turn numpy and torch scalars, arrays, paths and sets into JSON values."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)

@@ -1,0 +1,106 @@
+"""Matplotlib figures as inline SVG that follows the page's light or dark colours."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Stand-ins that become CSS variables of the page; any colours that occur nowhere else would do.
+INK, FAINT, PAPER = "#010101", "#020202", "#030303"
+SERIES = ("#040404", "#050505", "#060606", "#070707", "#080808", "#090909")
+_VARIABLES = {INK: "--ink", FAINT: "--faint", PAPER: "--paper"} | {
+    color: f"--c{place}" for place, color in enumerate(SERIES, 1)
+}
+_RULES = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10.0,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10.0,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "grid.color": FAINT,
+    "grid.alpha": 0.35,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9.0,
+    "lines.linewidth": 1.8,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the report's style inside the block; matplotlib's own settings stay untouched."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_RULES):
+        yield
+
+
+def panels(count: int, width: float = 8.4, height: float = 3.3) -> "tuple[Figure, list[Axes]]":
+    """Make a figure with panels side by side; call it inside `style`.
+
+    Args:
+        count: Number of panels.
+        width: Width of the whole figure in inches.
+        height: Its height in inches.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, count, squeeze=False)
+    return figure, list(axes[0])
+
+
+def to_svg(figure: "Figure", label: str) -> str:
+    """Write a figure as an SVG element without date, size, outside references or repeated ids.
+
+    Args:
+        figure: What to draw.
+        label: What it shows, for those who cannot see it; also makes ids unique in the page.
+    """
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with mpl.rc_context({**_RULES, "svg.hashsalt": label}):
+        figure.savefig(buffer, format="svg", metadata=nothing)
+    return _clean(buffer.getvalue(), label)
+
+
+def _clean(text: str, label: str) -> str:
+    """Strip the document around the SVG element and hand colours over to the page."""
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^\")]+)", text))
+    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    head, rest = text.split(">", 1)
+    box = re.search(r'viewBox="[^"]+"', head)
+    escaped = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    head = f'<svg {box[0] if box else ""} role="img" aria-label="{escaped}"'
+    if "xlink:" in rest:
+        rest = rest.replace("xlink:href", "href")
+    for color, variable in _VARIABLES.items():
+        rest = rest.replace(color, f"var({variable})")
+    return f"{head}>{rest}"
