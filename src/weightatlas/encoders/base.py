@@ -66,7 +66,7 @@ class Encoder(nn.Module, ABC):
         if self.accepts == "one" and spec is None:
             raise SpecError(f"The encoder '{self.name}' works on one layout: pass it as `spec`.")
 
-    def adapt(self, batch: Batch) -> None:  # noqa: B027 (optional hook)
+    def adapt(self, batch: Batch) -> None:
         """Fit scaling, PCA and statistics on training networks, once, before step 0."""
 
     @abstractmethod

@@ -16,9 +16,7 @@ class ProjectionHead(nn.Sequential):
     """
 
     def __init__(self, width: int, dim: int = 30) -> None:
-        super().__init__(
-            nn.Linear(width, dim, bias=False), nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, dim)
-        )
+        super().__init__(nn.Linear(width, dim, bias=False), nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, dim))
 
     def forward(self, input: Float[Tensor, "networks width"]) -> Float[Tensor, "networks dim"]:
         """Project embeddings."""

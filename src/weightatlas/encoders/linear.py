@@ -1,6 +1,6 @@
 """Per-layer PCA of tokens: the linear baseline autoencoder, and SANE's linear path."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -114,7 +114,7 @@ class PcaConfig(Config):
 
     latent: int = 28
     token_width: int | None = None
-    mode: str = "sparse"
+    mode: Literal["sparse", "dense"] = "sparse"
 
 
 @encoders.register("pca")
@@ -138,7 +138,7 @@ class Pca(Autoencoder):
         super().__init__(config, spec)
         if spec is None:
             raise SpecError("The encoder 'pca' works on one layout: pass it as `spec`.")
-        tokens = TokenConfig.build({"width": config.token_width, "mode": config.mode})
+        tokens = TokenConfig(width=config.token_width, mode=config.mode)
         self.plan = layout(spec, tokens)
         self.path = LinearPath(token_kinds(self.plan), self.plan.width, config.latent)
         self.register_buffer("mean", torch.zeros(spec.params))

@@ -1,0 +1,131 @@
+"""Encoders on disk: config.json, model.safetensors and a card."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from weightatlas.atomic import replacing, write_text
+from weightatlas.encoders import linear as _linear  # noqa: F401 (registers "pca")
+from weightatlas.encoders import sane as _sane  # noqa: F401 (registers "sane")
+from weightatlas.encoders.base import Encoder, encoders
+from weightatlas.errors import ConfigError, FileError
+from weightatlas.weights.spec import NetworkSpec
+
+FORMAT = 1
+
+
+def create_encoder(name: str, spec: NetworkSpec | None = None, seed: int = 0, **settings: Any) -> Encoder:
+    """Make an encoder by name; the global random stream is left as it was.
+
+    Args:
+        name: Registered name ("sane", "pca", ...).
+        spec: Layout of the networks, for encoders that work on one layout.
+        seed: Seed of its initialization.
+        settings: Settings of the encoder; unknown ones are refused.
+
+    Raises:
+        ConfigError: The name or a setting is unknown.
+    """
+    factory: Any = encoders.get(name)
+    config = factory.Settings.build(settings, where=f"Settings of the encoder '{name}'.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return factory(config, spec)
+
+
+def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:
+    """Write an encoder with everything it needs: settings, layout, weights, normalizations, card.
+
+    `config.json` is written last, so a folder that has one is complete.
+
+    Args:
+        encoder: Any registered encoder.
+        folder: Where to write; made if missing.
+
+    Raises:
+        FileError: The folder cannot be written, or the disk is full.
+    """
+    folder = Path(folder)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
+    with replacing(folder / "model.safetensors") as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+    write_text(folder / "README.md", _card(encoder))
+    spec = None if encoder.spec is None else encoder.spec.model_dump(mode="json")
+    config = encoder.config.model_dump(mode="json")
+    saved = {"format": FORMAT, "encoder": encoder.name, "config": config, "spec": spec}
+    write_text(folder / "config.json", json.dumps(saved, indent=1) + "\n")
+    return folder
+
+
+def from_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> Encoder:
+    """Read an encoder back, bit for bit, in evaluation mode.
+
+    Args:
+        folder: A folder written by `save_pretrained`.
+        device: Where its tensors go.
+
+    Raises:
+        FileError: A file is missing or damaged.
+        ConfigError: The encoder or a setting is unknown.
+    """
+    folder = Path(folder)
+    saved = _read_config(folder)
+    spec = (
+        None if saved["spec"] is None else NetworkSpec.build(saved["spec"], where=f"In {folder}/config.json.")
+    )
+    encoder = create_encoder(saved["encoder"], spec, **saved["config"])
+    try:
+        tensors = load_file(folder / "model.safetensors")
+        encoder.load_state_dict(tensors)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise FileError(
+            f"{folder}/model.safetensors is missing, damaged or of another encoder.",
+            where=str(error).splitlines()[0],
+            todo="Copy the folder again, or fit the encoder again.",
+        ) from error
+    return encoder.to(device).eval()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"format", "encoder", "config", "spec"} - set(saved)
+    except FileNotFoundError:
+        todo = "Name a folder written by save_pretrained, such as RUN/encoder."
+        raise FileError(f"{folder} does not hold an encoder: there is no config.json.", todo=todo) from None
+    except (OSError, ValueError, TypeError) as error:
+        raise FileError(f"{path} cannot be read as JSON.", where=str(error)) from error
+    if missing:
+        raise FileError(f"{path} lacks {', '.join(sorted(missing))}.")
+    if saved["format"] > FORMAT:
+        raise ConfigError(f"{path} has format {saved['format']}, this version reads up to {FORMAT}.")
+    return saved
+
+
+def _card(encoder: Encoder) -> str:
+    """Describe an encoder for readers of its folder."""
+    from weightatlas.encoders.base import Autoencoder
+
+    numbers = sum(parameter.numel() for parameter in encoder.parameters())
+    lines = [
+        f"# {encoder.name} encoder of neural networks\n",
+        f"A weightatlas encoder with {numbers:,} parameters.\n",
+        "```python",
+        "from weightatlas.encoders.io import from_pretrained",
+        "encoder = from_pretrained('.')",
+        "embeddings = encoder.embed(batch)",
+        "```\n",
+    ]
+    if encoder.spec is not None:
+        lines.append(f"Networks: {encoder.spec.params:,} parameters, layout `{encoder.spec.layout_id}`.\n")
+    if encoder.spec is not None and isinstance(encoder, Autoencoder):
+        codes, width = encoder.code_shape(encoder.spec)
+        ratio = encoder.spec.params / (codes * width)
+        lines.append(f"Code: {codes} x {width} numbers a network, {ratio:.2f} parameters per number.\n")
+    settings = [f"- {key}: {value}" for key, value in encoder.config.model_dump(mode="json").items()]
+    return "\n".join([*lines, "Settings:\n", *settings, ""])

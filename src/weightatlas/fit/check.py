@@ -1,0 +1,130 @@
+"""Everything that can be wrong with a training run, found before it starts."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from weightatlas.atomic import write_text
+from weightatlas.encoders.base import Autoencoder, Encoder
+from weightatlas.errors import ConfigError, FileError, WeightAtlasError, gather
+from weightatlas.fit.config import FitConfig
+from weightatlas.objectives.composite import Composite
+from weightatlas.population.forward import Population
+from weightatlas.runtime import pick_device
+from weightatlas.weights.batch import Batch, weights_of
+
+
+def check_run(
+    encoder: Encoder,
+    batch: Batch,
+    config: FitConfig,
+    loss: Composite,
+    population: Population | None,
+    queries: Any,
+    out: Path | None,
+) -> None:
+    """List every problem of a run at once, by looking and by trying one network on two queries.
+
+    Raises:
+        ConfigError: With one line per problem.
+    """
+    problems = _of_data(encoder, batch)
+    problems += _of_loss(encoder, batch, config, loss, population, queries)
+    problems += _of_place(config, out)
+    if not problems:
+        problems += _of_trial(encoder, batch, loss, population, queries)
+    gather(ConfigError, problems, where="Nothing was trained.")
+
+
+def _of_data(encoder: Encoder, batch: Batch) -> list[str]:
+    if len(batch) == 0:
+        return ["there are no training networks"]
+    problems = []
+    for group in batch:
+        bad = int((~torch.isfinite(group.values)).any(1).sum())
+        if bad:
+            problems.append(
+                f"{bad} of {len(group)} training networks hold NaN or infinite weights; leave them out"
+            )
+        try:
+            encoder.require(group.spec)
+        except WeightAtlasError as error:
+            problems.append(error.what)
+    return problems
+
+
+def _of_loss(
+    encoder: Encoder, batch: Batch, config: FitConfig, loss: Composite, population: Any, queries: Any
+) -> list[str]:
+    problems = []
+    if loss.needs_decoded and not isinstance(encoder, Autoencoder):
+        problems.append(f"the encoder '{encoder.name}' cannot decode, but the loss compares decoded networks")
+    if loss.needs_queries and population is None:
+        problems.append("the behavioral term executes networks: pass population=")
+    if loss.needs_queries and queries is None:
+        problems.append("the behavioral term needs inputs: pass queries= (a QueryPool or a tensor)")
+    if loss.needs_queries and len(batch.groups) > 1:
+        problems.append(f"the behavioral term works on one layout, the networks have {len(batch.groups)}")
+    if (
+        population is not None
+        and batch.groups
+        and population.spec.layout_id != batch.groups[0].spec.layout_id
+    ):
+        problems.append("population= executes networks of another layout than the training networks'")
+    if loss.views > 1 and len(batch) < 2:
+        problems.append("the contrastive term needs at least two networks")
+    permutes = config.views.permute == "all" or (config.views.permute == "second" and loss.views > 1)
+    bare = permutes and all(not group.spec.groups for group in batch)
+    if loss.views > 1 and bare and config.views.noise == 0 and config.views.erase == 0:
+        problems.append("both views would be equal: the spec has no permutations, noise and erase are 0")
+    return problems
+
+
+def _of_place(config: FitConfig, out: Path | None) -> list[str]:
+    problems = []
+    try:
+        device = pick_device(config.device)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            problems.append(f"device='{config.device}', but no CUDA device is available here")
+    except RuntimeError:
+        problems.append(f"there is no device '{config.device}'; use 'auto', 'cpu' or 'cuda'")
+    if out is not None:
+        try:
+            write_text(out / "config.yaml", config.to_yaml())
+        except FileError as error:
+            problems.append(error.what)
+    return problems
+
+
+def _of_trial(encoder: Encoder, batch: Batch, loss: Composite, population: Any, queries: Any) -> list[str]:
+    """Send one network through everything the step will do."""
+    group = batch.groups[0]
+    one = weights_of(group.values[:1], group.spec)
+    training = encoder.training
+    try:
+        with torch.no_grad():
+            encoder.cpu().eval()
+            values = (
+                encoder.reconstruct(one)
+                if isinstance(encoder, Autoencoder)
+                else encoder.encode(one).embedding
+            )
+            if loss.needs_queries:
+                population.outputs_no_grad(values.cpu(), queries.inputs[:2].cpu())
+    except (WeightAtlasError, RuntimeError) as error:
+        return [f"a trial with one network failed: {str(error).splitlines()[0]}"]
+    finally:
+        encoder.train(training)
+    return []
+
+
+def embedding_dim(encoder: Encoder, batch: Batch) -> int:
+    """Numbers per embedding; 1 if the networks do not fit, which `check_run` then reports."""
+    try:
+        with torch.no_grad():
+            encoder.require(batch.groups[0].spec)
+            one = weights_of(batch.groups[0].values[:1], batch.groups[0].spec)
+            return encoder.cpu().encode(one).embedding.shape[1]
+    except (WeightAtlasError, IndexError):
+        return 1

@@ -1,0 +1,140 @@
+"""What goes into each step: order of networks, queries and the originals' outputs."""
+
+import logging
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from weightatlas.errors import DataError
+from weightatlas.population.forward import Population
+from weightatlas.population.targets import Targets, cache_targets
+from weightatlas.runtime import generator_of
+from weightatlas.weights.batch import Batch, Weights
+
+log = logging.getLogger("weightatlas")
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Inputs on which networks are executed, on the device of the training.
+
+    Args:
+        inputs: The whole pool, shape `(pool, ...)`.
+    """
+
+    inputs: Tensor
+
+    def sample(self, count: int, generator: torch.Generator) -> tuple[Int[Tensor, " queries"], Tensor]:
+        """Draw queries without repetition: their places in the pool, and themselves."""
+        index = torch.randperm(len(self.inputs), generator=generator)[:count].to(self.inputs.device)
+        return index, self.inputs[index]
+
+
+def as_queries(source: Any) -> Queries | None:
+    """Bring a tensor, or anything with `.inputs` (a `QueryPool`), to queries.
+
+    Raises:
+        DataError: It is neither, or it is empty.
+    """
+    if source is None:
+        return None
+    inputs = source if isinstance(source, Tensor) else getattr(source, "inputs", None)
+    if not isinstance(inputs, Tensor) or len(inputs) == 0:
+        raise DataError(f"queries= is a {type(source).__name__}: pass a QueryPool or a tensor of inputs.")
+    return Queries(inputs)
+
+
+def as_batch(data: Any) -> Batch:
+    """Bring a batch, weights, or anything with `.batch()` (a zoo) to a batch.
+
+    Raises:
+        DataError: It is none of these.
+    """
+    if isinstance(data, Batch):
+        return data
+    if isinstance(data, Weights):
+        return Batch((Weights(data.values, data.spec, torch.arange(len(data))),))
+    if hasattr(data, "batch"):
+        return data.batch()
+    raise DataError(f"Cannot train on a {type(data).__name__}: pass a zoo, a Batch or Weights.")
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """Copy the networks of a batch to a device."""
+    return Batch(tuple(Weights(g.values.to(device), g.spec, g.rows) for g in batch), batch.labels)
+
+
+class Order:
+    """Which networks form which step; a function of seed and step alone.
+
+    Every pass visits every network once, in batches of nearly equal size.
+
+    Args:
+        batch: Training networks.
+        size: Networks per step, at most.
+        seed: Seed of the order.
+    """
+
+    def __init__(self, batch: Batch, size: int, seed: int) -> None:
+        self.sizes = [len(group) for group in batch]
+        self.size, self.seed = size, seed
+        self.steps = sum(ceil(count / size) for count in self.sizes)
+        self._pass: tuple[int, list[tuple[int, Tensor]]] = (-1, [])
+
+    def __call__(self, step: int) -> tuple[int, Int[Tensor, " networks"]]:
+        """Return the group of a step and the rows inside it."""
+        number = step // self.steps
+        if self._pass[0] != number:
+            self._pass = (number, self._shuffled(number))
+        return self._pass[1][step % self.steps]
+
+    def _shuffled(self, number: int) -> list[tuple[int, Tensor]]:
+        generator = generator_of(self.seed, "order", number)
+        parts: list[tuple[int, Tensor]] = []
+        for group, count in enumerate(self.sizes):
+            rows = torch.randperm(count, generator=generator)
+            parts += [(group, part) for part in rows.tensor_split(ceil(count / self.size))]
+        return [parts[i] for i in torch.randperm(len(parts), generator=generator)]
+
+
+class TargetFeed:
+    """Outputs of the originals on each step's queries, from a cache of the whole pool if that pays.
+
+    Permuted networks have the same outputs, so one row serves all views.
+
+    Args:
+        population: Executes networks.
+        values: Training networks.
+        pool: All queries that may be drawn.
+        draws: Queries each network will see in all, if known; for fewer than the pool no cache is made.
+        limit_mb: Largest cache.
+    """
+
+    def __init__(
+        self,
+        population: Population,
+        values: Float[Tensor, "networks params"],
+        pool: Tensor,
+        draws: int | None,
+        limit_mb: float,
+    ) -> None:
+        self.population, self.values = population, values
+        self._cache: Targets | None = None
+        classes = population.outputs_no_grad(values[:1], pool[:1]).shape[-1]
+        size = len(values) * len(pool) * classes * 4 / 2**20
+        if size <= limit_mb and (draws is None or draws > len(pool)):
+            self._cache = cache_targets(population, values, pool)
+        else:
+            log.info("outputs of the originals are computed in every step (a cache has %.0f MB)", size)
+
+    def __call__(
+        self, rows: Tensor, index: Tensor, inputs: Tensor
+    ) -> Float[Tensor, "networks queries classes"]:
+        """Return the outputs of some networks on some queries."""
+        if self._cache is None:
+            return self.population.outputs_no_grad(self.values[rows], inputs)
+        return self._cache.take(rows, index.to(rows.device))

@@ -1,0 +1,136 @@
+"""Encoder and loss as one module, its optimizer, and running means of what is logged."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from weightatlas.encoders.base import Autoencoder, Encoder
+from weightatlas.encoders.blocks import Stack
+from weightatlas.fit.config import FitConfig
+from weightatlas.objectives.composite import Composite
+from weightatlas.objectives.step import Step
+from weightatlas.objectives.views import Views
+from weightatlas.population.forward import Population
+from weightatlas.weights.batch import Batch
+
+log = logging.getLogger("weightatlas")
+
+
+class Training(nn.Module):
+    """One forward pass of training: encode, decode where needed, compute the loss.
+
+    Args:
+        encoder: The encoder in training.
+        loss: Its loss.
+        population: Executes decoded networks, or none if no term needs it.
+    """
+
+    def __init__(self, encoder: Encoder, loss: Composite, population: Population | None) -> None:
+        super().__init__()
+        self.encoder, self.loss = encoder, loss
+        self.population = population
+
+    def forward(
+        self,
+        views: Views,
+        generator: torch.Generator | None = None,
+        queries: Tensor | None = None,
+        targets: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute "loss" and the raw terms."""
+        decoded = None
+        if self.loss.needs_decoded and isinstance(self.encoder, Autoencoder):
+            whole = self.loss.needs_queries or not self.training
+            encoded, decoded = self.encoder(views.inputs, whole=whole, generator=generator)
+        else:
+            encoded = self.encoder.encode(views.inputs)
+        step = Step(
+            weights=views.clean,
+            encoder=self.encoder,
+            encoded=encoded,
+            decoded=decoded,
+            views=views.count,
+            queries=queries,
+            targets=targets,
+            population=self.population,
+        )
+        return self.loss(step)
+
+    def prepared(self, config: FitConfig, device: torch.device) -> Any:
+        """Return the forward pass in the precision of the run, compiled if asked for."""
+        if config.compile:
+            _compile(self.encoder)
+        precise = config.precision == "fp32" or (config.precision == "auto" and device.type != "cuda")
+        return self if precise else _accelerated(self, device)
+
+
+def _accelerated(module: nn.Module, device: torch.device) -> nn.Module:
+    """Let accelerate run the forward pass in bf16."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()  # One process may train on several devices, one after the other.
+    accelerator = Accelerator(mixed_precision="bf16", cpu=device.type == "cpu")
+    return accelerator.prepare_model(module, evaluation_mode=False)
+
+
+def _compile(encoder: Encoder) -> None:
+    """Compile the transformers inside an encoder; without a working compiler they run as they are."""
+    stacks = [module for module in encoder.modules() if isinstance(module, Stack)]
+    try:
+        for stack in stacks:
+            stack.compile(dynamic=True)
+            width, dim = stack.enter.in_features, stack.enter.out_features
+            device = stack.enter.weight.device
+            stack(
+                torch.zeros(2, 3, width, device=device), torch.zeros(3, dim, device=device)
+            ).sum().backward()
+            stack.zero_grad()
+    except Exception as error:  # Whatever a missing compiler raises: the run must go on.
+        log.warning("torch.compile does not work here, training goes on without it: %s", str(error)[:200])
+        for stack in stacks:
+            stack._compiled_call_impl = None
+
+
+def optimizer_of(module: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
+    """Make AdamW that decays only parameters with two axes or more (not biases, not norms)."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=(0.9, 0.999), fused=True)
+
+
+class Means:
+    """Running means over the steps of a pass; the state is plain numbers."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Sequence[float]] = {}
+
+    def add(self, values: dict[str, Tensor], weight: int) -> None:
+        """Add one step that counts as often as it has networks."""
+        names = list(values)
+        numbers = torch.stack([values[name].detach().float().cpu() for name in names]).tolist()
+        for name, number in zip(names, numbers, strict=True):
+            total, count = self.state.get(name, (0.0, 0))
+            self.state[name] = [total + number * weight, count + weight]
+
+    def take(self) -> dict[str, float]:
+        """Return the means and start again."""
+        means = {name: total / count for name, (total, count) in self.state.items()}
+        self.state = {}
+        return means
+
+
+def fingerprint(batch: Batch) -> str:
+    """Hash the training networks, to refuse to continue a run on others."""
+    digest = hashlib.blake2b(digest_size=16)
+    for group in batch:
+        digest.update(group.spec.layout_id.encode())
+        digest.update(group.values.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

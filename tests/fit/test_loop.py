@@ -1,0 +1,182 @@
+"""The training loop: it trains, stops, continues bit for bit, and refuses what cannot work."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.encoders import small
+from weightatlas.encoders.base import Autoencoder
+from weightatlas.encoders.io import create_encoder, from_pretrained
+from weightatlas.errors import ConfigError, RunError
+from weightatlas.fit import FitConfig, fit
+from weightatlas.fit import loop as loop_module
+from weightatlas.objectives import LossConfig, ViewConfig, recipe
+from weightatlas.tracking import read_metrics
+from weightatlas.weights.batch import batch_of
+
+
+def make(**settings: object) -> Autoencoder:
+    encoder = create_encoder("sane", small.spec(), dim=16, layers=1, heads=2, latent=3, **settings)
+    assert isinstance(encoder, Autoencoder)
+    return encoder
+
+
+def run(out: Path | None = None, encoder: Autoencoder | None = None, **settings: object):
+    config = FitConfig.build({"batch": 8, "queries": 16, **settings})
+    return fit(
+        encoder or make(),
+        batch_of(small.values(20), small.spec()),
+        config,
+        out,
+        queries=small.queries(),
+        population=small.population(),
+        validation=batch_of(small.values(6, seed=1), small.spec()),
+    )
+
+
+def test_training_lowers_the_behavioral_loss_and_validates():
+    result = run(passes=30, lr=3e-3, loss=recipe("SB"))
+    first, last = result.history[0], result.history[-1]
+    assert last["behavioral"] < 0.5 * first["behavioral"]
+    assert last["val/behavioral"] < first["val/behavioral"]
+    assert 0 <= last["val/agreement"] <= 1
+    assert result.steps == 90 and result.passes == 30 and result.finished
+    assert not result.encoder.training
+
+
+def test_training_starts_at_the_linear_code():
+    """Step 0 of a PCA-skip encoder is PCA, to the last digit of its linear baseline."""
+    encoder, baseline = make(), create_encoder("pca", small.spec(), latent=3)
+    assert isinstance(baseline, Autoencoder)
+    batch = batch_of(small.values(20), small.spec())
+    encoder.adapt(batch)
+    baseline.adapt(batch)
+    weights = batch.groups[0]
+    torch.testing.assert_close(encoder.reconstruct(weights), baseline.reconstruct(weights))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "onecycle", "constant"])
+def test_schedules_train(schedule: str):
+    result = run(None, make(skip="none"), passes=20, lr=3e-3, schedule=schedule, loss=recipe("S"))
+    assert result.history[-1]["structural"] < 0.98 * result.history[0]["structural"]
+
+
+def test_interrupted_and_continued_equals_uninterrupted(tmp_path: Path):
+    """Bit for bit on the CPU, with every term, noise, dropout and an interruption inside a pass."""
+    settings = {"passes": 4, "loss": recipe("CSB"), "views": ViewConfig(noise=0.1, erase=0.5)}
+    whole = run(tmp_path / "whole", make(dropout=0.1), **settings)
+    stop_after(tmp_path / "parts", 5, settings)
+    again = run(tmp_path / "parts", make(dropout=0.1), **settings)
+    assert again.steps == whole.steps == 12
+    for name, value in whole.encoder.state_dict().items():
+        assert torch.equal(value, again.encoder.state_dict()[name]), name
+    for name, value in whole.loss.state_dict().items():
+        assert torch.equal(value, again.loss.state_dict()[name]), name
+    timeless = [
+        [{k: v for k, v in line.items() if k != "seconds"} for line in r.history] for r in (whole, again)
+    ]
+    assert timeless[0] == timeless[1]
+    assert len(read_metrics(tmp_path / "parts" / "metrics.jsonl")) == 4
+
+
+def stop_after(out: Path, steps: int, settings: dict[str, object]) -> None:
+    """Press Ctrl-C after some steps."""
+    count = 0
+    update = loop_module._Run._update
+
+    def counted(self, *arguments):
+        nonlocal count
+        count += 1
+        if count == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        return update(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop_module._Run, "_update", counted)
+        with pytest.raises(KeyboardInterrupt):
+            run(out, make(dropout=0.1), **settings)
+    assert count == steps
+    assert not (out / "encoder").exists()
+
+
+def test_a_time_limit_stops_cleanly_and_the_same_call_continues(tmp_path: Path):
+    first = run(tmp_path, passes=2, loss=recipe("SB"), max_seconds=1e-9)
+    assert not first.finished and first.steps == 1
+    second = run(tmp_path, passes=2, loss=recipe("SB"))
+    assert second.finished and second.steps == 6
+
+
+def test_minutes_anneal_to_the_end():
+    result = run(minutes=0.02, loss=recipe("S"), validate_every=0)
+    assert result.finished and result.history[-1]["lr"] < 1e-4
+    assert 1 <= result.seconds < 10
+
+
+def test_a_finished_run_is_returned_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    done = run(tmp_path, passes=1, loss=recipe("S"))
+    monkeypatch.setattr(loop_module._Run, "_train", lambda *_: pytest.fail("trained again"))
+    again = run(tmp_path, passes=1, loss=recipe("S"))
+    assert again.finished and again.history == done.history
+    weights = batch_of(small.values(3), small.spec()).groups[0]
+    saved = from_pretrained(tmp_path / "encoder")
+    assert torch.equal(saved.encode(weights).codes, again.encoder.encode(weights).codes)
+
+
+def test_other_settings_or_networks_are_not_continued(tmp_path: Path):
+    run(tmp_path, passes=1, loss=recipe("S"))
+    with pytest.raises(RunError, match=r"lr: was 0\.001, is 0\.01"):
+        run(tmp_path, passes=1, loss=recipe("S"), lr=0.01)
+    with pytest.raises(RunError, match="networks are others"):
+        fit(
+            make(),
+            batch_of(small.values(20, seed=7), small.spec()),
+            FitConfig(passes=1, batch=8, queries=16, loss=recipe("S")),
+            tmp_path,
+        )
+
+
+def test_every_problem_is_listed_at_once():
+    values = small.values(4)
+    values[1, 3] = torch.nan
+    config = FitConfig(passes=1, loss=LossConfig(), device="cud")
+    with pytest.raises(ConfigError) as caught:
+        fit(make(), batch_of(values, small.spec()), config)
+    for part in ("1 of 4 training networks", "population=", "queries=", "no device 'cud'"):
+        assert part in str(caught.value)
+
+
+def test_queries_of_the_wrong_shape_are_found_by_the_trial():
+    with pytest.raises(ConfigError, match="trial with one network failed"):
+        fit(
+            make(),
+            batch_of(small.values(4), small.spec()),
+            FitConfig(passes=1, loss=recipe("SB")),
+            queries=torch.zeros(8, small.INPUTS + 1),
+            population=small.population(),
+        )
+
+
+def test_divergence_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop_module, "PATIENCE", 2)
+    encoder = make()
+    encoder.register_parameter("bad", torch.nn.Parameter(torch.tensor(torch.nan)))
+    original = encoder.scale
+    encoder.scale = lambda spec: original(spec) * encoder.bad  # type: ignore[method-assign]
+    with pytest.raises(RunError, match="2 steps in a row"):
+        run(None, encoder, passes=2, loss=recipe("S"), validate_every=0)
+
+
+def test_bf16_trains_through_accelerate():
+    result = run(passes=20, lr=3e-3, loss=recipe("SB"), precision="bf16", validate_every=0)
+    assert result.history[-1]["loss"] < 0.9 * result.history[0]["loss"]
+    assert all(p.dtype == torch.float32 for p in result.encoder.parameters())
+
+
+def test_lengths_are_exclusive():
+    with pytest.raises(ConfigError, match="exactly one of passes"):
+        FitConfig.build({"passes": 1, "minutes": 1})
+    with pytest.raises(ConfigError, match="did you mean 'passes'"):
+        FitConfig.build({"pases": 1})
