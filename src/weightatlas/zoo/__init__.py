@@ -1,0 +1,3 @@
+"""Populations of trained networks on disk."""
+
+from weightatlas.zoo.zoo import Zoo as Zoo

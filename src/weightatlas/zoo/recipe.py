@@ -1,0 +1,269 @@
+"""Recipes: which networks a zoo is made of, as data."""
+
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from weightatlas.config import Config, read_yaml
+from weightatlas.errors import ConfigError
+from weightatlas.population.train import TrainConfig
+from weightatlas.runtime import key_of, numpy_generator_of
+from weightatlas.tasks import Task
+from weightatlas.zoo.header import NetworkRecord, Shares
+
+TIERS = ("smoke", "laptop", "paper")
+
+
+class Range(Config):
+    """Numbers to draw from, for random search.
+
+    Args:
+        low: Smallest value.
+        high: Largest value.
+        log: Draw the logarithm uniformly.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"a range from {self.low} to {self.high} is empty or has no logarithm")
+        return self
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draw one number."""
+        if not self.log:
+            return float(rng.uniform(self.low, self.high))
+        return float(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
+
+
+Floats = tuple[float, ...] | Range
+
+
+class Grid(Config):
+    """Values of every hyperparameter; a grid takes all combinations, a random search draws from them.
+
+    Args:
+        activation: Nonlinearity; none keeps the network's own.
+        init: Scheme of the first weights.
+        init_seed: Fixed seeds of the first weights; none derives them from the network's key.
+        optimizer: Update rule.
+        lr: Learning rate.
+        weight_decay: L2 decay.
+        momentum: For sgd and rmsprop.
+        dropout: Probability of dropping.
+        batch_size: Images per step.
+        train_fraction: Share of the training images each network sees.
+    """
+
+    activation: tuple[str | None, ...] = Field(default=(None,), min_length=1)
+    init: tuple[str, ...] = Field(default=("kaiming_uniform",), min_length=1)
+    init_seed: tuple[int | None, ...] = Field(default=(None,), min_length=1)
+    optimizer: tuple[str, ...] = Field(default=("adam",), min_length=1)
+    lr: Floats = (1e-3,)
+    weight_decay: Floats = (0.0,)
+    momentum: Floats = (0.0,)
+    dropout: Floats = (0.0,)
+    batch_size: tuple[int, ...] = Field(default=(32,), min_length=1)
+    train_fraction: Floats = (1.0,)
+
+    def ranges(self) -> list[str]:
+        """Names of the hyperparameters that only a random search can draw."""
+        return [name for name in type(self).model_fields if isinstance(getattr(self, name), Range)]
+
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """Yield all combinations, the last hyperparameter fastest."""
+        names = list(type(self).model_fields)
+        for values in itertools.product(*(getattr(self, name) for name in names)):
+            yield dict(zip(names, values, strict=True))
+
+    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Draw one combination."""
+        chosen = {}
+        for name in type(self).model_fields:
+            options = getattr(self, name)
+            drawn = options.draw(rng) if isinstance(options, Range) else options[rng.integers(len(options))]
+            chosen[name] = drawn
+        return chosen
+
+
+class Run(Config):
+    """One network to be trained.
+
+    Args:
+        network: How its module is built.
+        settings: How it is trained; its key names it everywhere.
+        hyper: The combination it comes from.
+        replicate: Which repetition of the combination.
+    """
+
+    network: NetworkRecord
+    settings: TrainConfig
+    hyper: dict[str, Any]
+    replicate: int
+
+    @property
+    def id(self) -> str:
+        """The network's key as 16 hexadecimal digits."""
+        return f"{self.settings.key & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+
+
+class Recipe(Config):
+    """What a zoo is made of.
+
+    Example:
+        >>> recipe = Recipe(name="tiny", task="digits", network="mlp", epochs=2, grid={"lr": [1e-3, 1e-2]},
+        ...                 replicates=3)
+        >>> recipe.networks
+        6
+
+    Args:
+        name: Name of the zoo.
+        task: Name of the task, see `create_task`.
+        task_options: Its options.
+        network: Name of the architecture, see `create_network`.
+        network_options: Its options; channels, image size and classes follow from the task.
+        epochs: Passes over the training images.
+        checkpoints: Epochs after which every network is kept; the last if none are given.
+        grid: Values of the hyperparameters.
+        replicates: Networks per combination, each with its own key.
+        count: Random search: draw this many combinations instead of taking all.
+        seed: Seed of the whole zoo, part of every network's key.
+        split: Shares of the split by lineage.
+        shard: Networks trained and stored together; what a crash can cost.
+    """
+
+    name: str
+    task: str
+    task_options: dict[str, Any] = {}
+    network: str
+    network_options: dict[str, Any] = {}
+    epochs: int = Field(ge=1)
+    checkpoints: tuple[int, ...] = ()
+    grid: Grid = Grid()
+    replicates: int = Field(default=1, ge=1)
+    count: int | None = Field(default=None, ge=1)
+    seed: int = 0
+    split: Shares = Shares()
+    shard: int = Field(default=64, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        late = [epoch for epoch in self.checkpoints if not 0 <= epoch <= self.epochs]
+        if late:
+            raise ValueError(f"checkpoints {late} do not lie in 0..{self.epochs}")
+        if self.count is None and self.grid.ranges():
+            names = ", ".join(self.grid.ranges())
+            raise ValueError(f"{names} given as a range: set count to draw that many networks")
+        return self
+
+    @cached_property
+    def networks(self) -> int:
+        """Number of networks."""
+        if self.count is not None:
+            return self.count * self.replicates
+        sizes = (len(getattr(self.grid, name)) for name in Grid.model_fields)
+        return math.prod(sizes) * self.replicates
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Epochs that are kept."""
+        return tuple(sorted(set(self.checkpoints))) or (self.epochs,)
+
+    def runs(self, task: Task) -> list[Run]:
+        """Resolve every network: its module, its settings and its key.
+
+        A key is a hash of the seed, the resolved configuration and the replicate, never of a position in
+        the grid: extending a grid changes no network that was there before.
+
+        Args:
+            task: The task of the recipe.
+
+        Raises:
+            ConfigError: A setting is out of its range.
+        """
+        if self.count is None:
+            chosen = self.grid.combinations()
+        else:
+            draws = range(self.count)
+            chosen = (self.grid.draw(numpy_generator_of("recipe", self.seed, i)) for i in draws)
+        # Twice the same combination (lists in a random search repeat themselves) counts as replicates.
+        seen: dict[str, int] = {}
+        runs = []
+        for hyper in chosen:
+            text = json.dumps(hyper, sort_keys=True)
+            first = seen.get(text, 0)
+            seen[text] = first + self.replicates
+            runs += [self._run(hyper, replicate, task) for replicate in range(first, first + self.replicates)]
+        return runs
+
+    def _run(self, hyper: dict[str, Any], replicate: int, task: Task) -> Run:
+        channels, height, _ = task.input_shape
+        options: dict[str, Any] = {"channels_in": channels, "image_size": height, "classes": task.classes}
+        if hyper["activation"] is not None:
+            options["activation"] = hyper["activation"]
+        if hyper["dropout"] > 0:
+            options["dropout"] = 0.5  # Only puts the layers in place; each network has its own rate.
+        network = NetworkRecord(name=self.network, options=options | self.network_options)
+        resolved = {
+            "task": task.sha256,
+            "network": network.model_dump(mode="json"),
+            "hyper": hyper,
+            "epochs": self.epochs,
+        }
+        key = key_of("network", self.seed, json.dumps(resolved, sort_keys=True), replicate)
+        settings = {name: value for name, value in hyper.items() if name != "activation"}
+        train = TrainConfig.build({"key": key, **settings}, where=f"In the grid of recipe '{self.name}'.")
+        return Run(network=network, settings=train, hyper=hyper, replicate=replicate)
+
+
+def load_recipe(source: str | Path, tier: str | None = None) -> Recipe:
+    """Read a recipe from a YAML file, or by the name of one that comes with the package.
+
+    A file may hold a section `tiers` with changes per tier; `grid` is changed value by value.
+
+    Args:
+        source: Path, or a name from `recipe_names()`.
+        tier: "smoke", "laptop" or "paper"; none takes the file as it is.
+
+    Raises:
+        ConfigError: A key, a value, the name or the tier is unknown.
+        FileError: The file cannot be read.
+    """
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml"):
+        if source not in recipe_names():
+            raise ConfigError(
+                f"There is no recipe called '{source}'.",
+                todo=f"Known: {', '.join(recipe_names())}; or give the path of a .yaml file.",
+            )
+        path = Path(str(_presets() / f"{source}.yaml"))
+    values = read_yaml(path)
+    tiers = values.pop("tiers", {})
+    if tier is not None and tier not in tiers:
+        raise ConfigError(
+            f"The recipe {path.name} has no tier '{tier}'.", todo=f"Tiers: {', '.join(tiers) or 'none'}."
+        )
+    changes = dict(tiers.get(tier) or {}) if tier else {}
+    grid = {**values.get("grid", {}), **changes.pop("grid", {})}
+    return Recipe.build({**values, **changes, "grid": grid}, where=f"In {path}.")
+
+
+def recipe_names() -> list[str]:
+    """List the recipes that come with the package."""
+    return sorted(path.name.removesuffix(".yaml") for path in _presets().iterdir() if path.name[0] != "_")
+
+
+def _presets() -> Any:
+    return resources.files("weightatlas") / "presets" / "zoos"
