@@ -46,9 +46,14 @@ def test_a_log_gets_one_line_per_interval_with_the_time_left():
 def test_interrupted_work_does_not_claim_to_be_done():
     out, clock = io.StringIO(), Clock()
     progress.enable(Console(file=out), clock=clock)
-    with pytest.raises(KeyboardInterrupt), progress.track(4, "fitting") as bar:
-        bar.advance(1)
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with progress.track(4, "fitting") as bar:
+            bar.advance(1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert out.getvalue() == "fitting: stopped after 0.0 s, 1/4 (25%)\n"
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -63,7 +63,7 @@ class _Lines(Tracker):
         self,
         total: float | None,
         description: str,
-        stream: TextIO,
+        stream: IO[str],
         interval: float,
         clock: Callable[[], float],
     ) -> None:
@@ -115,11 +115,12 @@ class _Display:
         console = self.console or Console(stderr=True)
         if not console.is_terminal:
             return _Lines(total, description, console.file, self.interval, self.clock)
+        screen = self._screen or Progress(*_columns(), console=console)
         if self._screen is None:
-            self._screen = Progress(*_columns(), console=console)
-            self._screen.start()
+            screen.start()
+        self._screen = screen
         self._open += 1
-        return _Bar(total, description, self._screen)
+        return _Bar(total, description, screen)
 
     def stop(self, tracker: Tracker, finished: bool) -> None:
         tracker.close(finished)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from weightatlas.atomic import replacing, write_text
 from weightatlas.config import Config, read_yaml
@@ -71,7 +71,7 @@ class LatentMap(_Part):
 
     Args:
         embeddings: One row per network, shape `(networks, dim)`.
-        values: What colours the points, shape `(networks,)`.
+        values: What colors the points, shape `(networks,)`.
         label: Name of the values.
         generated: Embeddings of generated networks, shape `(others, dim)`, drawn as rings.
     """
@@ -158,19 +158,19 @@ class ReportData(_Part):
 
     title: str = "Report"
     summary: str = ""
-    facts: dict[str, str] = {}
+    facts: dict[str, str] = Field(default_factory=dict)
     headlines: tuple[Headline, ...] = ()
     records: tuple[Record, ...] = ()
-    accuracies: dict[str, Array] = {}
+    accuracies: dict[str, Array] = Field(default_factory=dict)
     predictions: tuple[Scatter, ...] = ()
     latent: LatentMap | None = None
     curves: tuple[Curves, ...] = ()
-    agreement: dict[str, Array] = {}
+    agreement: dict[str, Array] = Field(default_factory=dict)
     a0: float | None = None
     sizes: tuple[SizeCurve, ...] = ()
     generated: tuple[Generated, ...] = ()
-    config: dict[str, Any] = {}
-    versions: dict[str, str] = {}
+    config: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
     hardware: str = ""
     command: str = ""
     seconds: float | None = None

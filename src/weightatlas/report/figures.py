@@ -8,6 +8,8 @@ from weightatlas.report import svg
 from weightatlas.report.data import Curves, Generated, LatentMap, Scatter, SizeCurve
 from weightatlas.report.projection import pca, thin, tsne
 
+_MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">")
+_FEWEST_BITS = 0.25  # Fewer (a network that is the same for all) are drawn at the edge.
 _LOWEST = -1.0  # Excess agreement below this is drawn at the edge: all of it means "no use".
 
 
@@ -42,7 +44,7 @@ def accuracy_distributions(groups: Mapping[str, np.ndarray], label: str = "test 
 
 
 def predicted_versus_true(scatters: Sequence[Scatter]) -> str:
-    """Draw one panel per property; our method in colour, baselines as faint rings.
+    """Draw one panel per property; our method in color, baselines as faint rings.
 
     Args:
         scatters: Predictions; those with the same label share a panel.
@@ -59,9 +61,9 @@ def predicted_versus_true(scatters: Sequence[Scatter]) -> str:
             ours = 0
             for scatter in chosen:
                 keep = thin(len(scatter.true))
-                style: dict = dict(s=14, facecolor="none", edgecolor=svg.FAINT, linewidth=0.8)
+                style: dict = {"s": 14, "facecolor": "none", "edgecolor": svg.FAINT, "linewidth": 0.8}
                 if scatter.kind == "ours":
-                    style = dict(s=16, color=svg.SERIES[ours], alpha=0.75, linewidth=0)
+                    style = {"s": 16, "color": svg.SERIES[ours], "alpha": 0.75, "linewidth": 0}
                     ours += 1
                 name = f"{scatter.method}, R² = {_r2(scatter):.2f}"
                 axes.scatter(scatter.true[keep], scatter.predicted[keep], label=name, **style)
@@ -72,7 +74,7 @@ def predicted_versus_true(scatters: Sequence[Scatter]) -> str:
 
 
 def latent_map(data: LatentMap) -> str:
-    """Draw the embeddings by PCA and by t-SNE, coloured by a property.
+    """Draw the embeddings by PCA and by t-SNE, colored by a property.
 
     Args:
         data: Embeddings and values; generated networks are drawn as rings.
@@ -104,7 +106,7 @@ def latent_map(data: LatentMap) -> str:
             bar = figure.colorbar(mark, ax=panels, shrink=0.85, pad=0.02)
             bar.set_label(data.label)
             bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-        return svg.to_svg(figure, f"Map of {len(keep)} embeddings coloured by {data.label}")
+        return svg.to_svg(figure, f"Map of {len(keep)} embeddings colored by {data.label}")
 
 
 def training_curves(curves: Sequence[Curves]) -> str:
@@ -152,7 +154,7 @@ def agreement_histogram(groups: Mapping[str, np.ndarray], a0: float | None = Non
 
 
 def size_curve(curves: Sequence[SizeCurve]) -> str:
-    """Draw excess agreement against bits per parameter, our methods in colour.
+    """Draw excess agreement against bits per parameter, our methods in color.
 
     Args:
         curves: One line per method.
@@ -161,24 +163,27 @@ def size_curve(curves: Sequence[SizeCurve]) -> str:
 
     with svg.style():
         figure, (axes,) = svg.panels(1, height=4.2)
-        ours, dashes = 0, [(None, None), (5, 2), (2, 2), (6, 2, 1, 2), (1, 1), (8, 3)]
-        faint = 0
-        for curve in sorted(curves, key=lambda curve: curve.kind != "ours"):
-            order = np.argsort(curve.bits)
-            x, y = curve.bits[order], np.maximum(curve.excess[order], _LOWEST)
-            style: dict = dict(color=svg.FAINT, marker="s", markersize=4, linewidth=1.2)
-            if curve.kind == "ours":
-                style = dict(color=svg.SERIES[ours % len(svg.SERIES)], marker="o", markersize=6)
-                ours += 1
-            else:
-                style |= dict(dashes=dashes[faint % len(dashes)]) if faint % len(dashes) else {}
-                faint += 1
-            axes.plot(x, y, label=curve.method, **style)
         axes.axhline(0, color=svg.INK, linewidth=1.0, dashes=(4, 3))
         axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_locator(FixedLocator([2.0**power for power in range(-8, 6)]))
+        axes.xaxis.set_major_locator(FixedLocator([2.0**power for power in range(-2, 6)]))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda bits, _: f"{bits:g}"))
+        ranked = sorted(curves, key=lambda curve: curve.kind != "ours")
+        ours = sum(curve.kind == "ours" for curve in curves)
+        for place, curve in enumerate(ranked):
+            order = np.argsort(curve.bits)
+            x = np.maximum(curve.bits[order], _FEWEST_BITS)
+            y = np.maximum(curve.excess[order], _LOWEST)
+            style: dict = {
+                "color": svg.SERIES[place % len(svg.SERIES)],
+                "marker": "o",
+                "markersize": 6,
+                "zorder": 3,
+            }
+            if curve.kind != "ours":
+                marker = _MARKERS[(place - ours) % len(_MARKERS)]
+                style = {"color": svg.FAINT, "marker": marker, "markersize": 5, "linewidth": 1.1}
+            axes.plot(x, y, label=curve.method, **style)
         axes.set(xlabel="bits per parameter", ylabel="excess agreement", ylim=(_LOWEST - 0.06, 1.06))
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         return svg.to_svg(figure, "Excess agreement against bits per parameter")
@@ -190,19 +195,23 @@ def generated_networks(groups: Sequence[Generated]) -> str:
     Args:
         groups: New networks by method; good and new ones stand at the upper right.
     """
-    markers = ("o", "s", "^", "D", "v", "P")
     with svg.style():
         figure, (axes,) = svg.panels(1, height=3.9)
-        ours = 0
-        for place, group in enumerate(sorted(groups, key=lambda group: group.kind == "ours")):
-            keep = thin(len(group.accuracy))
-            style: dict = dict(facecolor="none", edgecolor=svg.FAINT, linewidth=1.0, s=22)
-            if group.kind == "ours":
-                style = dict(color=svg.SERIES[ours % len(svg.SERIES)], alpha=0.75, linewidth=0, s=26)
-                ours += 1
-            marker = markers[place % len(markers)]
+        ranked = sorted(groups, key=lambda group: group.kind != "ours")
+        ours = sum(group.kind == "ours" for group in groups)
+        for place, group in enumerate(ranked):
+            keep, marker = thin(len(group.accuracy)), "o"
+            style: dict = {
+                "color": svg.SERIES[place % len(svg.SERIES)],
+                "alpha": 0.8,
+                "linewidth": 0,
+                "zorder": 3,
+            }
+            if group.kind != "ours":
+                marker = _MARKERS[(place - ours) % len(_MARKERS)]
+                style = {"facecolor": "none", "edgecolor": svg.FAINT, "linewidth": 1.0}
             axes.scatter(
-                group.distance[keep], group.accuracy[keep], label=group.method, marker=marker, **style
+                group.distance[keep], group.accuracy[keep], label=group.method, marker=marker, s=24, **style
             )
         axes.set(xlabel="distance to the nearest training network", ylabel="test accuracy")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.2)

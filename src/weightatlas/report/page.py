@@ -19,7 +19,7 @@ _BENCHES = {
     "rebuild": "Rebuilding held-out networks",
     "generate": "Generating networks",
     "losses": "What each loss contributes",
-    "compression": "Size against behaviour",
+    "compression": "Size against behavior",
 }
 
 
@@ -76,8 +76,9 @@ _PLAN = (
     ),
     _Plan(
         "size",
-        "Size against behaviour",
-        "Excess agreement is 1 for a perfect copy and 0 for the best stranger; values below −1 are drawn at −1. "
+        "Size against behavior",
+        "Excess agreement is 1 for a perfect copy and 0 for the best stranger; values below −1 and sizes "
+        "below 1/4 bit are drawn at the edge. "
         "Codes count with all their numbers; the decoder is shared by all networks and not counted.",
         "sizes",
         lambda data: figures.size_curve(data.sizes),
@@ -93,7 +94,7 @@ _PLAN = (
     _Plan(
         "map",
         "Map of the zoo",
-        "Each point is a network, placed by its embedding. t-SNE keeps neighbours together; its distances "
+        "Each point is a network, placed by its embedding. t-SNE keeps neighbors together; its distances "
         "between groups mean nothing.",
         "latent",
         lambda data: figures.latent_map(data.latent) if data.latent else "",

@@ -1,22 +1,22 @@
-"""Matplotlib figures as inline SVG that follows the page's light or dark colours."""
+"""Matplotlib figures as inline SVG that follows the page's light or dark colors."""
 
 import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Stand-ins that become CSS variables of the page; any colours that occur nowhere else would do.
+# Stand-ins that become CSS variables of the page; any colors that occur nowhere else would do.
 INK, FAINT, PAPER = "#010101", "#020202", "#030303"
 SERIES = ("#040404", "#050505", "#060606", "#070707", "#080808", "#090909")
 _VARIABLES = {INK: "--ink", FAINT: "--faint", PAPER: "--paper"} | {
     color: f"--c{place}" for place, color in enumerate(SERIES, 1)
 }
-_RULES = {
+_RULES: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10.0,
@@ -89,7 +89,7 @@ def to_svg(figure: "Figure", label: str) -> str:
 
 
 def _clean(text: str, label: str) -> str:
-    """Strip the document around the SVG element and hand colours over to the page."""
+    """Strip the document around the SVG element and hand colors over to the page."""
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^\")]+)", text))
