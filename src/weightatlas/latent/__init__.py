@@ -1,0 +1,1 @@
+"""Work in the space of codes: refine, sample, interpolate."""
