@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from weightatlas.errors import DataError, SpecError
+from weightatlas.population import batched as batched  # registers its engine
 from weightatlas.population.engines import Engine, engines
 from weightatlas.population.prepare import activation_numbers
 from weightatlas.weights.spec import NetworkSpec

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from weightatlas.population import batched as batched  # registers its engine
 from weightatlas.population.blocks import Block, train_epoch
 from weightatlas.population.engines import Engine, Loss, engines
 from weightatlas.population.prepare import activation_numbers, dropout_shapes, prepare

@@ -1,0 +1,322 @@
+"""Operations on many networks at once, each with its hand-written backward pass.
+
+Images are laid out as `(networks, channels, height, width, batch)` and features as
+`(networks, features, batch)`. With the batch innermost, unfolding copies long runs, pooling works on
+vectors, flattening is free, and every convolution is one matrix product per network. A value that all
+networks share has `networks == 1`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import torch
+from torch import Tensor
+
+from weightatlas.errors import ConfigError
+
+
+class NoProgram(ConfigError):
+    """The network uses an operation that has no batched form; other engines can run it."""
+
+
+Grads = tuple[Tensor | None, ...]
+
+
+class Workspace:
+    """Buffers that are made once and used again in every step; one per thread."""
+
+    def __init__(self) -> None:
+        self._held: dict[object, Tensor] = {}
+
+    def take(self, key: object, shape: Sequence[int], like: Tensor, zero: bool = False) -> Tensor:
+        """Return the buffer of a key; new ones are zero if asked, old ones hold what was written last."""
+        held = self._held.get(key)
+        if held is None or held.shape != torch.Size(shape) or held.dtype != like.dtype:
+            make = torch.zeros if zero else torch.empty
+            held = self._held[key] = make(tuple(shape), dtype=like.dtype, device=like.device)
+        return held
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers all buffers hold."""
+        return sum(buffer.numel() for buffer in self._held.values())
+
+
+@dataclass
+class Tape:
+    """What one pass remembers.
+
+    Args:
+        state: Tensors by name, shape `(networks, ...)`; dropout masks too.
+        networks: How many networks run.
+        work: Buffers to use.
+        training: Whether norms use batch statistics and dropout applies.
+        grads: Gradients by tensor name, filled by the backward pass.
+        statistics: New running statistics by name, filled by the forward pass in training.
+    """
+
+    state: dict[str, Tensor]
+    networks: int
+    work: Workspace
+    training: bool = False
+    grads: dict[str, Tensor] = field(default_factory=dict)
+    statistics: dict[str, Tensor] = field(default_factory=dict)
+    saved: dict[str, tuple] = field(default_factory=dict)
+
+    def give(self, name: str, grad: Tensor) -> None:
+        """Add to the gradient of a tensor."""
+        self.grads[name] = self.grads[name] + grad if name in self.grads else grad
+
+
+class Operation(ABC):
+    """One step of a program.
+
+    Args:
+        name: Unique name; tensors of the layer are called `name.weight` and so on.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = self.key = name  # a layer that is called twice gets another key per call
+
+    @abstractmethod
+    def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
+        """Compute the output and save on the tape what backward needs."""
+
+    @abstractmethod
+    def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
+        """Write gradients of the layer's tensors to the tape; return those of the needed inputs."""
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the tensors this operation reads."""
+        return ()
+
+    def own(self, leaf: str) -> str:
+        return f"{self.name}.{leaf}" if self.name else leaf
+
+
+def _matmul(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """Multiply batches of matrices; a batch of one is shared by all and becomes one large product.
+
+    Args:
+        a: Shape `(networks, rows, inner)`.
+        b: Shape `(networks or 1, inner, columns)`.
+        out: Where the result goes.
+    """
+    if b.shape[0] == 1:
+        flat = a.reshape(-1, a.shape[2])
+        into = None if out is None else out.view(-1, b.shape[2])
+        return torch.mm(flat, b[0], out=into).view(*a.shape[:2], b.shape[2])
+    return torch.bmm(a, b, out=out)
+
+
+def _columns_gradient(weight: Tensor, grad: Tensor, shared: bool, out: Tensor | None = None) -> Tensor:
+    """Return `weight^T grad` per network, summed over networks if they share the input."""
+    if not shared:
+        return torch.bmm(weight.transpose(1, 2), grad, out=out)
+    flat = grad.reshape(-1, grad.shape[2])
+    return torch.mm(weight.reshape(flat.shape[0], -1).T, flat)[None]
+
+
+class Linear(Operation):
+    """Dense layer on `(networks, features, batch)`."""
+
+    def __init__(self, name: str, bias: bool) -> None:
+        super().__init__(name)
+        self.bias = bias
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        return (self.own("weight"), *([self.own("bias")] if self.bias else []))
+
+    def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
+        if xs[0].ndim != 3:
+            raise NoProgram(
+                f"Dense layer '{self.name}' on inputs with {xs[0].ndim - 2} axes has no batched form."
+            )
+        weight = tape.state[self.own("weight")]
+        tape.saved[self.key] = xs
+        out = _matmul(weight, xs[0])
+        return out.add_(tape.state[self.own("bias")][:, :, None]) if self.bias else out
+
+    def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
+        (x,) = tape.saved[self.key]
+        tape.give(self.own("weight"), _matmul(grad, x.transpose(1, 2)))
+        if self.bias:
+            tape.give(self.own("bias"), grad.sum(dim=2))
+        if not needed[0]:
+            return (None,)
+        return (_columns_gradient(tape.state[self.own("weight")], grad, shared=len(x) == 1),)
+
+
+class Conv2d(Operation):
+    """Convolution as unfolding and one matrix product per network and channel group."""
+
+    def __init__(
+        self,
+        name: str,
+        bias: bool,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> None:
+        super().__init__(name)
+        self.bias, self.kernel, self.stride, self.padding = bias, kernel, stride, padding
+        self.dilation, self.groups = dilation, groups
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        return (self.own("weight"), *([self.own("bias")] if self.bias else []))
+
+    def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
+        x = self._pad(tape, xs[0])
+        columns = self._unfold(tape, x)
+        weight = self._weight(tape)
+        height, width, batch = self._size(x)
+        out = tape.work.take((self.key, "out"), (*weight.shape[:2], height * width * batch), x)
+        _matmul(weight, columns, out=out)
+        out = out.view(tape.networks, -1, height * width * batch)
+        if self.bias:
+            out.add_(tape.state[self.own("bias")][:, :, None])
+        tape.saved[self.key] = (columns, xs[0].shape, x.shape)
+        return out.view(tape.networks, -1, height, width, batch)
+
+    def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
+        columns, shape, padded = tape.saved[self.key]
+        if self.bias:
+            tape.give(self.own("bias"), grad.flatten(2).sum(dim=2))
+        grad = grad.reshape(tape.networks * self.groups, -1, columns.shape[2])
+        tape.give(self.own("weight"), _matmul(grad, columns.transpose(1, 2)))
+        if not needed[0]:
+            return (None,)
+        shared = len(columns) == 1
+        # Nobody needs the columns any more: their buffer takes the gradient.
+        back = _columns_gradient(self._weight(tape), grad, shared, out=None if shared else columns)
+        return (self._fold(tape, back, shape, padded),)
+
+    def _weight(self, tape: Tape) -> Tensor:
+        """View the kernel as one matrix per network and channel group."""
+        weight = tape.state[self.own("weight")].flatten(2)
+        if self.groups == 1:
+            return weight
+        return weight.flatten(2).reshape(tape.networks * self.groups, -1, weight.shape[2])
+
+    def _size(self, padded: Tensor) -> tuple[int, int, int]:
+        """Height, width and batch of the output."""
+        sides = [
+            (padded.shape[2 + i] - self.dilation[i] * (self.kernel[i] - 1) - 1) // self.stride[i] + 1
+            for i in range(2)
+        ]
+        return sides[0], sides[1], padded.shape[4]
+
+    def _pad(self, tape: Tape, x: Tensor) -> Tensor:
+        top, left = self.padding
+        if not top and not left:
+            return x if x.is_contiguous() else x.contiguous()
+        shape = (*x.shape[:2], x.shape[2] + 2 * top, x.shape[3] + 2 * left, x.shape[4])
+        padded = tape.work.take((self.key, "padded"), shape, x, zero=True)  # its border stays zero
+        padded[:, :, top : top + x.shape[2], left : left + x.shape[3]].copy_(x)
+        return padded
+
+    def _unfold(self, tape: Tape, x: Tensor) -> Tensor:
+        """Copy the patches to `(networks * groups, channels * kernel, pixels * batch)`."""
+        networks, channels, *_ = x.shape
+        height, width, batch = self._size(x)
+        step = x.stride()
+        shape = (networks, channels, *self.kernel, height, width, batch)
+        moves = [step[2] * self.dilation[0], step[3] * self.dilation[1]]
+        view = x.as_strided(
+            shape,
+            (*step[:2], *moves, step[2] * self.stride[0], step[3] * self.stride[1], 1),
+            x.storage_offset(),
+        )
+        columns = tape.work.take((self.key, "columns"), shape, x).copy_(view)
+        groups = networks * self.groups
+        return columns.view(groups, channels * prod(self.kernel) // self.groups, height * width * batch)
+
+    def _fold(self, tape: Tape, columns: Tensor, shape: torch.Size, padded: torch.Size) -> Tensor:
+        """Add the patches back to where they came from."""
+        whole = tape.work.take((self.key, "back"), padded, columns).zero_()
+        height, width, batch = self._size(whole)
+        parts = columns.view(*padded[:2], *self.kernel, height, width, batch)
+        for i in range(self.kernel[0]):
+            rows = slice(
+                i * self.dilation[0], i * self.dilation[0] + self.stride[0] * (height - 1) + 1, self.stride[0]
+            )
+            for j in range(self.kernel[1]):
+                start = j * self.dilation[1]
+                across = slice(start, start + self.stride[1] * (width - 1) + 1, self.stride[1])
+                whole[:, :, rows, across] += parts[:, :, i, j]
+        top, left = self.padding
+        return whole[:, :, top : top + shape[2], left : left + shape[3]]
+
+
+def images_last(x: Tensor) -> Tensor:
+    """View `(networks, channels, height, width, batch)` as channels-last images whose channels are the batch."""
+    return x.contiguous().view(-1, *x.shape[2:]).permute(0, 3, 1, 2)
+
+
+def images_first(x: Tensor, networks: int) -> Tensor:
+    """Undo `images_last`."""
+    x = x.permute(0, 2, 3, 1).contiguous()
+    return x.view(networks, -1, *x.shape[1:])
+
+
+class MaxPool2d(Operation):
+    """Maximum over windows, by PyTorch's channels-last kernel."""
+
+    def __init__(self, name: str, options: tuple) -> None:
+        super().__init__(name)
+        self.options = options  # kernel, stride, padding, dilation, ceil_mode
+
+    def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
+        x = images_last(xs[0])
+        out, index = torch.ops.aten.max_pool2d_with_indices(x, *self.options)
+        tape.saved[self.key] = (x, index)
+        return images_first(out, len(xs[0]))
+
+    def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
+        x, index = tape.saved[self.key]
+        buffer = tape.work.take((self.key, "back"), x.permute(0, 2, 3, 1).shape, x).permute(0, 3, 1, 2)
+        back = torch.ops.aten.max_pool2d_with_indices_backward.grad_input
+        back(images_last(grad), x, *self.options, index, grad_input=buffer)
+        return (images_first(buffer, len(grad)),)
+
+
+class AvgPool2d(Operation):
+    """Mean over windows, by PyTorch's channels-last kernel."""
+
+    def __init__(self, name: str, options: tuple) -> None:
+        super().__init__(name)
+        self.options = options  # kernel, stride, padding, ceil_mode, count_include_pad, divisor_override
+
+    def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
+        x = images_last(xs[0])
+        tape.saved[self.key] = (x,)
+        return images_first(torch.ops.aten.avg_pool2d(x, *self.options), len(xs[0]))
+
+    def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
+        (x,) = tape.saved[self.key]
+        back = torch.ops.aten.avg_pool2d_backward(images_last(grad), x, *self.options)
+        return (images_first(back, len(grad)),)
+
+
+class GlobalMean(Operation):
+    """Mean over all pixels; keeps them as axes of size one if asked."""
+
+    def __init__(self, name: str, keep: bool) -> None:
+        super().__init__(name)
+        self.keep = keep
+
+    def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
+        tape.saved[self.key] = (xs[0].shape,)
+        return xs[0].mean(dim=(2, 3), keepdim=self.keep)
+
+    def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
+        (shape,) = tape.saved[self.key]
+        grad = grad if self.keep else grad[:, :, None, None]
+        return ((grad / (shape[2] * shape[3])).expand(len(grad), *shape[1:]),)

@@ -1,0 +1,234 @@
+"""Turn a module into a list of batched operations, or say which part of it none exists for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from weightatlas.population import operations as ops
+from weightatlas.population import operations_pointwise as points
+from weightatlas.population.operations import NoProgram
+from weightatlas.population.prepare import MaskedDropout, PureNorm
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation with the slots it reads and the one it writes."""
+
+    operation: ops.Operation
+    inputs: tuple[int, ...]
+    output: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network as batched operations.
+
+    Args:
+        steps: In execution order; slot 0 is the input.
+        result: Slot of the output.
+    """
+
+    steps: tuple[Step, ...]
+    result: int
+
+    def forward(self, tape: ops.Tape, x: Tensor) -> Tensor:
+        """Run all steps on an input `(networks or 1, ..., batch)`."""
+        slots = {0: x}
+        for step in self.steps:
+            slots[step.output] = step.operation.forward(tape, *(slots[i] for i in step.inputs))
+        return slots[self.result]
+
+    def backward(self, tape: ops.Tape, grad: Tensor, inputs: bool) -> Tensor | None:
+        """Fill `tape.grads`; return the gradient of the input if asked."""
+        needs = {0: inputs}
+        for step in self.steps:
+            needs[step.output] = bool(step.operation.tensors) or any(needs[i] for i in step.inputs)
+        grads = {self.result: grad}
+        for step in reversed(self.steps):
+            own = grads.pop(step.output, None)
+            if own is None or not needs[step.output]:
+                continue
+            wanted = [needs[i] for i in step.inputs]
+            back = step.operation.backward(tape, own, wanted)
+            for slot, value, want in zip(step.inputs, back, wanted, strict=True):
+                if want and value is not None:
+                    grads[slot] = grads[slot] + value if slot in grads else value
+        return grads.get(0)
+
+
+class _Tracer(fx.Tracer):
+    """Keeps pure layers whole, as it keeps those of torch.nn."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, MaskedDropout | PureNorm) or super().is_leaf_module(m, module_qualified_name)
+
+
+def program_of(network: nn.Module) -> Program:
+    """Trace a module and replace each of its operations by a batched one.
+
+    Raises:
+        NoProgram: The module cannot be traced or an operation has no batched form.
+    """
+    try:
+        graph = _Tracer().trace(network)
+    except Exception as error:
+        raise NoProgram(f"it cannot be traced: {error}") from error
+    modules, slots, steps = dict(network.named_modules()), {}, []
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            if slots:
+                raise NoProgram("it takes more than one input")
+            slots[node] = 0
+        elif node.op == "output":
+            if not isinstance(node.args[0], fx.Node):
+                raise NoProgram("it returns more than one tensor")
+            return Program(tuple(steps), slots[node.args[0]])
+        else:
+            operation, inputs = _translate(node, modules)
+            operation.key = node.name
+            slots[node] = len(steps) + 1
+            steps.append(Step(operation, tuple(slots[i] for i in inputs), len(steps) + 1))
+    raise NoProgram("it returns nothing")
+
+
+def _translate(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[ops.Operation, list[fx.Node]]:
+    """Find the batched form of one traced operation, and the nodes it reads."""
+    if node.op == "call_module":
+        module = modules[str(node.target)]
+        return _module(module, str(node.target)), [n for n in node.args if isinstance(n, fx.Node)]
+    if node.op not in ("call_function", "call_method"):
+        raise NoProgram(f"'{node.op} {node.target}' has no batched form")
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+    if name in ("add", "iadd") and all(isinstance(a, fx.Node) for a in node.args) and len(node.args) == 2:
+        return points.Add(node.name), list(node.args)  # type: ignore[arg-type]
+    if name in ("cat", "concat") and _dim(node, 1, 0) == 1:
+        return points.Concat(node.name), list(node.args[0])  # type: ignore[arg-type]
+    if name == "flatten" and _dim(node, 1, 0) == 1 and len(node.args) < 3:
+        return points.Flatten(node.name), [node.args[0]]  # type: ignore[list-item]
+    if name in _FUNCTIONS and len(node.all_input_nodes) == 1:
+        return _FUNCTIONS[name](node), node.all_input_nodes
+    raise NoProgram(f"'{name}' has no batched form")
+
+
+def _dim(node: fx.Node, position: int, default: int) -> Any:
+    """Read the axis argument of a call."""
+    names = ("dim", "start_dim")
+    given = [node.kwargs[name] for name in names if name in node.kwargs]
+    return given[0] if given else node.args[position] if len(node.args) > position else default
+
+
+def _pointwise(node: fx.Node) -> ops.Operation:
+    """Wrap a pointwise call with its constant arguments."""
+    name = node.target if isinstance(node.target, str) else node.target.__name__
+    known = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "silu": "SiLU", "sin": "sin"}.get(name)
+    if known and len(node.args) == 1:
+        return points.Activation(node.name, *points.KNOWN[known])
+    args, kwargs = node.args, dict(node.kwargs)
+    target: Callable[..., Tensor] = (
+        getattr(torch.Tensor, name) if isinstance(node.target, str) else node.target
+    )
+
+    def call(x: Tensor) -> Tensor:
+        return target(*(x if isinstance(a, fx.Node) else a for a in args), **kwargs)
+
+    return points.Activation(node.name, call)
+
+
+def _mean(node: fx.Node) -> ops.Operation:
+    dims = _dim(node, 1, None)
+    keep = bool(node.kwargs.get("keepdim", node.args[2] if len(node.args) > 2 else False))
+    if sorted(d % 4 for d in dims) != [2, 3]:
+        raise NoProgram(f"a mean over axes {dims} has no batched form")
+    return ops.GlobalMean(node.name, keep)
+
+
+_FUNCTIONS: dict[str, Callable[[fx.Node], ops.Operation]] = dict.fromkeys((*("relu", "tanh", "sigmoid", "silu", "gelu", "leaky_relu", "elu", "softplus", "sin", "cos", "exp"), *("mul", "truediv", "add", "sub", "neg", "square", "abs")), _pointwise) | {"mean": _mean}
+
+_ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.GELU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.Softplus)
+_ACTIVATIONS += (nn.ReLU6, nn.Mish, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LogSigmoid, nn.Softsign)
+
+
+def _module(module: nn.Module, name: str) -> ops.Operation:
+    """Find the batched form of a layer."""
+    kind = type(module).__name__
+    if type(module) in _ACTIVATIONS:
+        known = points.KNOWN.get(kind)
+        return points.Activation(name, *known) if known else points.Activation(name, pure(module))
+    if type(module) in _MODULES:
+        return _MODULES[type(module)](module, name)
+    raise NoProgram(f"layer '{name}' ({kind}) has no batched form")
+
+
+def pure(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Copy an activation without its in-place flag."""
+    if getattr(module, "inplace", False):
+        import copy
+
+        module = copy.deepcopy(module)
+        module.inplace = False  # type: ignore[assignment]
+    return module
+
+
+def _linear(module: Any, name: str) -> ops.Operation:
+    return ops.Linear(name, module.bias is not None)
+
+
+def _conv(module: Any, name: str) -> ops.Operation:
+    if module.padding_mode != "zeros":
+        raise NoProgram(f"convolution '{name}' pads by '{module.padding_mode}'")
+    padding = module.padding
+    if isinstance(padding, str):
+        total = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        if padding == "same" and any(t % 2 for t in total):
+            raise NoProgram(f"convolution '{name}' pads its sides unequally")
+        padding = (0, 0) if padding == "valid" else tuple(t // 2 for t in total)
+    bias = module.bias is not None
+    return ops.Conv2d(name, bias, module.kernel_size, module.stride, padding, module.dilation, module.groups)
+
+
+def _max_pool(module: Any, name: str) -> ops.Operation:
+    if module.return_indices:
+        raise NoProgram(f"pooling '{name}' returns indices")
+    sides = [_pair(v) for v in (module.kernel_size, module.stride, module.padding, module.dilation)]
+    return ops.MaxPool2d(name, (*sides, module.ceil_mode))
+
+
+def _avg_pool(module: Any, name: str) -> ops.Operation:
+    sides = [_pair(v) for v in (module.kernel_size, module.stride, module.padding)]
+    return ops.AvgPool2d(name, (*sides, module.ceil_mode, module.count_include_pad, module.divisor_override))
+
+
+def _adaptive(module: Any, name: str) -> ops.Operation:
+    if _pair(module.output_size) != [1, 1]:
+        raise NoProgram(f"pooling '{name}' to {module.output_size} has no batched form")
+    return ops.GlobalMean(name, keep=True)
+
+
+def _norm(module: Any, name: str) -> ops.Operation:
+    return points.BatchNorm(name, module.eps, module.momentum, hasattr(module, "weight"), module.tracks)
+
+
+def _flatten(module: Any, name: str) -> ops.Operation:
+    if (module.start_dim, module.end_dim) != (1, -1):
+        raise NoProgram(f"layer '{name}' flattens axes {module.start_dim} to {module.end_dim}")
+    return points.Flatten(name)
+
+
+def _pair(value: Any) -> list[int]:
+    return [value, value] if isinstance(value, int) else list(value)
+
+
+_MODULES: dict[type, Callable[[Any, str], ops.Operation]] = {
+    nn.Linear: _linear,
+    nn.Conv2d: _conv,
+    nn.MaxPool2d: _max_pool,
+    nn.AvgPool2d: _avg_pool,
+    nn.AdaptiveAvgPool2d: _adaptive,
+    nn.Flatten: _flatten,
+    nn.Identity: lambda module, name: points.Identity(name),
+    MaskedDropout: lambda module, name: points.Dropout(name),
+    PureNorm: _norm,
+}
