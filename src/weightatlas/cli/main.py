@@ -123,7 +123,10 @@ def _run(name: str, words: list[str], debug: bool, verbose: bool) -> int:
     console.log_to_stderr(verbose)
     try:
         module = import_module(f"weightatlas.cli.{verb.module}")
-        return call(getattr(module, verb.function), name, words)
+        function = getattr(module, verb.function)
+        if hasattr(module, "prepare"):  # A verb whose flags depend on its first word.
+            function, name, words = module.prepare(words)
+        return call(function, name, words)
     except WeightAtlasError as error:
         if debug:
             raise

@@ -1,0 +1,141 @@
+"""weightatlas fit METHOD: the flags are the settings of the method and of the training loop."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from weightatlas.cli import console
+
+if TYPE_CHECKING:
+    from weightatlas.config import Config
+
+
+def fit(method: Annotated[str, tyro.conf.Positional], zoo: Path, out: Path) -> None:
+    """Train an encoder on the training networks of a zoo; running again continues.
+
+    `weightatlas fit METHOD --help` lists all settings of a method.
+
+    Example:
+        weightatlas fit sane --zoo runs/digits-zoo --out runs/sane --minutes 2
+
+    Args:
+        method: The encoder: sane, pca, ...
+        zoo: Folder of the zoo.
+        out: Folder of the run.
+    """
+
+
+def prepare(words: Sequence[str]) -> tuple[Callable[..., Any], str, list[str]]:
+    """Find the function for a method, whose flags only the method knows.
+
+    Args:
+        words: What follows `fit`.
+
+    Returns:
+        The function, the name it goes by, and the words left for its flags.
+    """
+    if not words or words[0].startswith("-"):
+        return fit, "fit", list(words)
+    from weightatlas.encoders import io  # noqa: F401 (registers the encoders)
+    from weightatlas.encoders.base import encoders
+    from weightatlas.fit import FitConfig
+
+    factory: Any = encoders.get(words[0])
+    defaults, rest = _defaults(list(words[1:]), FitConfig)
+    return _function(words[0], factory.Settings, defaults), f"fit {words[0]}", rest
+
+
+def _defaults(words: list[str], settings: "type[Config]") -> tuple[Any, list[str]]:
+    """Take `--config FILE` out of the words: its settings become the defaults of the flags."""
+    from weightatlas.errors import ConfigError
+
+    if "--config" not in words:
+        return None, words
+    place = words.index("--config")
+    if place + 1 == len(words):
+        raise ConfigError("--config needs a YAML file.", todo="For example RUN/config.yaml of another run.")
+    return settings.from_yaml(words[place + 1]), words[:place] + words[place + 2 :]
+
+
+def _function(method: str, settings: "type[Config]", defaults: Any) -> Callable[..., None]:
+    """Make a function whose signature has the flags of one method."""
+    from weightatlas.fit import FitConfig
+
+    flat = tyro.conf.arg(name="")
+
+    def train(
+        encoder: Annotated[settings, flat],  # pyright: ignore[reportInvalidTypeForm]
+        training: Annotated[FitConfig, flat] = defaults or tyro.MISSING,
+        *,
+        zoo: Path,
+        out: Path,
+        init_seed: int = 0,
+        query_source: str = "train",
+        json: bool = False,
+        dry_run: bool = False,
+    ) -> None:
+        run(method, encoder, training, zoo, out, init_seed, query_source, json=json, dry_run=dry_run)
+
+    train.__doc__ = f"""Train the encoder '{method}' on the training networks of a zoo; running again continues.
+
+    Example:
+        weightatlas fit {method} --zoo runs/digits-zoo --out runs/{method} --minutes 2
+
+    Args:
+        zoo: Folder of the zoo.
+        out: Folder of the run.
+        init_seed: Seed of the encoder's initialization.
+        query_source: Images for behavioral terms: train, uniform, or another task.
+        json: Print the result as JSON.
+        dry_run: Only check all settings and shapes and say what would be done.
+    """
+    return train
+
+
+def run(
+    method: str,
+    settings: "Config",
+    training: Any,
+    zoo: Path,
+    out: Path,
+    init_seed: int,
+    query_source: str,
+    *,
+    json: bool,
+    dry_run: bool,
+) -> None:
+    """Open the zoo, make the encoder, train it, and print the last validation."""
+    from weightatlas.encoders.io import create_encoder
+    from weightatlas.fit import fit as train
+    from weightatlas.objectives.composite import build_loss
+    from weightatlas.tasks import QueryPool
+    from weightatlas.zoo import Zoo
+
+    whole = Zoo.open(zoo)
+    encoder = create_encoder(method, whole.spec, init_seed, **settings.model_dump())
+    part = whole.split("train")
+    behavioral = build_loss(training.loss, 1).needs_queries
+    if dry_run:
+        facts = {
+            "method": method,
+            "encoder parameters": sum(value.numel() for value in encoder.parameters()),
+            "training rows": len(part),
+            "parameters of a network": whole.spec.params,
+            "executes networks": behavioral,
+        }
+        console.print_facts(facts, title=f"fit {method}", as_json=json)
+        return
+    result = train(
+        encoder,
+        part,
+        training,
+        out,
+        queries=QueryPool(whole.task(), query_source) if behavioral else None,
+        population=whole.population() if behavioral else None,
+        validation=whole.split("val"),
+    )
+    last = {name: value for name, value in (result.history or [{}])[-1].items() if name != "step"}
+    facts = {"steps": result.steps, "passes": result.passes, "seconds": result.seconds, **last}
+    console.print_facts({**facts, "finished": result.finished}, title=str(out), as_json=json)

@@ -1,0 +1,197 @@
+"""weightatlas zoo populate | info | verify | export."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from weightatlas.cli import console
+from weightatlas.cli.arguments import settings
+from weightatlas.cli.inputs import Part, open_part
+
+
+def populate(
+    recipe: Annotated[str, tyro.conf.Positional],
+    out: Path,
+    tier: Literal["smoke", "laptop", "paper"] | None = None,
+    executor: Literal["serial", "processes"] = "serial",
+    device: str = "auto",
+    set: tuple[str, ...] = (),
+    json: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Train the networks of a recipe that the zoo does not hold yet; running again continues.
+
+    Example:
+        weightatlas zoo populate digits --tier smoke --out runs/digits-zoo
+
+    Args:
+        recipe: Name of a recipe of the package, or path of a YAML file.
+        out: Folder of the zoo.
+        tier: Size of the recipe.
+        executor: serial uses all cores for one shard after the other, processes one core per shard.
+        device: auto, cpu or cuda.
+        set: Changes of the recipe, as key=value (grid.lr=[0.001,0.01]).
+        json: Print the result as JSON.
+        dry_run: Only say what would be trained.
+    """
+    from weightatlas.zoo.recipe import load_recipe
+
+    chosen = load_recipe(recipe, tier)
+    changes = settings(set)
+    if changes:
+        values = chosen.model_dump()
+        chosen = type(chosen).build(_merged(values, changes), where=f"In the recipe '{recipe}' with --set.")
+    if dry_run:
+        console.print_facts(_plan(chosen), title=f"Recipe {chosen.name}", as_json=json)
+        return
+    from weightatlas.zoo.populate import populate as train
+
+    train(chosen, out, executor=executor, device=device)
+    info(out, json=json)
+
+
+def info(zoo: Annotated[Path, tyro.conf.Positional], json: bool = False) -> None:
+    """Say what is in a zoo.
+
+    Example:
+        weightatlas zoo info runs/digits-zoo
+
+    Args:
+        zoo: Folder of the zoo.
+        json: Print as JSON.
+    """
+    console.print_facts(_facts(open_part(zoo, "all")), title=str(zoo), as_json=json)
+
+
+def verify(
+    zoo: Annotated[Path, tyro.conf.Positional],
+    sample: int = 16,
+    rebuild: bool = False,
+    json: bool = False,
+) -> int:
+    """Check every byte of a zoo, finiteness, and the stored scores of a sample.
+
+    Example:
+        weightatlas zoo verify runs/digits-zoo
+
+    Args:
+        zoo: Folder of the zoo.
+        sample: How many networks to score again.
+        rebuild: First write the index networks.parquet anew from the shards.
+        json: Print as JSON.
+    """
+    from weightatlas.errors import WeightAtlasError
+    from weightatlas.zoo import Zoo
+    from weightatlas.zoo.index import rebuild_index
+    from weightatlas.zoo.verify import verify_folder
+
+    if rebuild:
+        rebuild_index(zoo)
+    try:
+        found = Zoo.open(zoo).verify(sample=sample)
+    except WeightAtlasError as error:
+        console.print_error(error)
+        found = verify_folder(zoo)
+        if found.ok:
+            raise
+    facts = {name: getattr(found, name) for name in ("shards", "rows", "rescored", "ok")}
+    problems, notes = list(found.problems), list(found.notes)
+    if json:
+        console.print_json({**facts, "problems": problems, "notes": notes})
+    else:
+        console.print_facts(facts, title=str(zoo))
+        for line in [*problems, *notes]:
+            console.say(line)
+    return 0 if found.ok else 1
+
+
+def export(
+    zoo: Annotated[Path, tyro.conf.Positional],
+    out: Annotated[Path, tyro.conf.Positional],
+    part: Part = "all",
+    where: tuple[str, ...] = (),
+    json: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Write networks as plain checkpoints (.safetensors) with a table of their properties.
+
+    Example:
+        weightatlas zoo export runs/digits-zoo checkpoints --where epoch=14
+
+    Args:
+        zoo: Folder of the zoo.
+        out: Folder of the checkpoints.
+        part: Split to export.
+        where: Conditions on columns, as name=value.
+        json: Print the paths as JSON.
+        dry_run: Only say how many networks would be written.
+    """
+    chosen = open_part(zoo, part)
+    if where:
+        chosen = chosen.filter(**settings(where))
+    if dry_run:
+        console.print_facts({"networks": len(chosen), "folder": str(out)}, as_json=json)
+        return
+    paths = chosen.export(out)
+    if json:
+        console.print_json([str(path) for path in paths])
+    else:
+        console.say(f"Wrote {len(paths):,} checkpoints and networks.csv to {out}.")
+
+
+def _plan(recipe: Any) -> dict[str, Any]:
+    """What a recipe would train."""
+    from weightatlas.networks import create_network
+    from weightatlas.tasks import create_task
+
+    task = create_task(recipe.task, **recipe.task_options)
+    runs = recipe.runs(task)
+    network = runs[0].network
+    module = create_network(network.name, **network.options)
+    params = sum(value.numel() for value in module.state_dict().values() if value.is_floating_point())
+    rows = len(runs) * len(recipe.kept)
+    return {
+        "task": recipe.task,
+        "network": recipe.network,
+        "parameters": params,
+        "networks": len(runs),
+        "epochs": recipe.epochs,
+        "kept after epochs": list(recipe.kept),
+        "rows": rows,
+        "megabytes, at most": round(rows * params * 4 / 1e6, 1),
+    }
+
+
+def _facts(zoo: Any) -> dict[str, Any]:
+    """What a zoo holds, in the words of its columns."""
+    import numpy as np
+
+    facts: dict[str, Any] = {
+        "name": zoo.name,
+        "rows": len(zoo),
+        "networks": len(set(zoo.column("network").tolist())),
+        "lineages": len(set(zoo.column("lineage").tolist())),
+        "diverged rows": zoo.diverged,
+        "tasks": sorted(zoo.header.tasks),
+        "parameters": sorted({spec.params for spec in zoo.specs}),
+        "epochs": sorted({int(step) for step in zoo.column("step").tolist() if step is not None}),
+    }
+    parts = zoo.column("split").tolist()
+    facts["split (train/val/test)"] = "/".join(str(parts.count(part)) for part in ("train", "val", "test"))
+    for name in ("train_acc", "val_acc", "test_acc"):
+        values = zoo.column(name).astype(float) if name in zoo.table.names else np.zeros(0)
+        if np.isfinite(values).any():
+            low, middle, high = np.nanquantile(values, [0, 0.5, 1])
+            facts[name] = f"{low:.3f} to {high:.3f}, median {middle:.3f}"
+    return facts
+
+
+def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Lay nested changes over nested values."""
+    both = dict(values)
+    for key, change in changes.items():
+        inner = both.get(key)
+        nested = isinstance(change, dict) and isinstance(inner, dict)
+        both[key] = _merged(inner, change) if nested else change  # pyright: ignore[reportArgumentType]
+    return both
