@@ -35,6 +35,7 @@ class FakeZoo:
 
     whole: Batch
     splits: np.ndarray
+    split_by: str | None = None
 
     def batch(self, labels: tuple[str, ...] = ()) -> Batch:
         return replace(self.whole, labels={name: self.whole.labels[name] for name in labels})
@@ -47,7 +48,7 @@ class FakeZoo:
         keep = torch.from_numpy(self.splits == name)
         group = self.whole.groups[0]
         labels = {key: value[keep] for key, value in self.whole.labels.items()}
-        return FakeZoo(batch_of(group.values[keep], group.spec, **labels), self.splits[self.splits == name])
+        return FakeZoo(batch_of(group.values[keep], group.spec, **labels), self.splits, "lineage")
 
 
 def zoo() -> FakeZoo:

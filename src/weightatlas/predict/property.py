@@ -241,8 +241,8 @@ def _batch(networks: Batch | Networks, names: tuple[str, ...]) -> Batch:
 
 
 def _splits(networks: Batch | Networks) -> set[str]:
-    """Names of the splits of a zoo that holds several; empty for a batch or a single split."""
-    if isinstance(networks, Batch) or not hasattr(networks, "split"):
+    """Names of the splits of a whole zoo; empty for a batch or a part that was split off before."""
+    if isinstance(networks, Batch) or getattr(networks, "split_by", "whole") is not None:
         return set()
     found = set(networks.column("split").tolist())  # type: ignore[attr-defined]
     return found if len(found) > 1 else set()
