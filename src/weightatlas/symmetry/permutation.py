@@ -2,20 +2,20 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
+from math import gcd, prod
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from weightatlas.errors import SpecError
 from weightatlas.runtime import shuffles, stream
-from weightatlas.weights.spec import NetworkSpec, Segment, TensorSpec
+from weightatlas.weights.spec import Axis, NetworkSpec, Segment
 
 # One integer tensor `(networks, members)` per group: new[i] = old[perm[i]].
 Permutations = tuple[Tensor, ...]
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 20  # numbers of one chunk of networks: small enough for the cache
 
 
 def identity(spec: NetworkSpec, count: int, device: torch.device | str = "cpu") -> Permutations:
@@ -83,12 +83,8 @@ def index_map(
         SpecError: The permutations do not fit the groups of the spec.
     """
     count = _check(perms, spec)
-    device = perms[0].device if perms else torch.device("cpu")
-    index = torch.empty(count, spec.params, dtype=dtype, device=device)
-    for part in _parts(spec):
-        block = index[:, part.start : part.start + part.tensor.size]
-        block.view(count, *part.tensor.shape).copy_(tensor_index(part, perms, device))
-    return index
+    device = perms[0].device if perms else None
+    return _permute(torch.arange(spec.params, dtype=dtype, device=device).expand(count, -1), perms, spec)
 
 
 def permute(
@@ -96,8 +92,8 @@ def permute(
 ) -> Float[Tensor, "networks params"]:
     """Permute networks without changing their functions; gradients flow through.
 
-    Works tensor by tensor and in chunks of networks, so that no index map of the whole
-    matrix is held; tensors that no group touches are copied.
+    Works axis by axis on whole runs of numbers, several times faster than a gather of single
+    numbers, and in chunks of networks; tensors that no group touches are copied.
 
     Args:
         values: Networks as rows.
@@ -105,100 +101,113 @@ def permute(
         spec: Their layout.
 
     Raises:
-        SpecError: The permutations do not fit the groups of the spec.
+        SpecError: The permutations do not fit the networks or the groups of the spec.
     """
     count = _check(perms, spec)
-    if perms and count != values.shape[0]:
-        raise SpecError(f"There are {values.shape[0]} networks but permutations for {count}.")
+    if values.shape[1] != spec.params or (perms and count != values.shape[0]):
+        raise SpecError(
+            f"There are {values.shape[0]} networks of {values.shape[1]} numbers, but permutations for "
+            f"{count} networks of {spec.params}."
+        )
+    return _permute(values, perms, spec)
+
+
+def _permute(values: Shaped[Tensor, "networks params"], perms: Permutations, spec: NetworkSpec) -> Tensor:
+    """Permute rows of numbers or of indices, a few networks at a time."""
     step = max(1, _CHUNK // max(spec.params, 1))
-    chunks = [
-        _permute_chunk(values[i : i + step], tuple(perm[i : i + step] for perm in perms), spec)
-        for i in range(0, values.shape[0], step)
-    ]
+    starts = range(0, max(values.shape[0], 1), step)
+    perms = tuple(perm.int() for perm in perms)
+    chunks = []
+    for rows in (slice(start, start + step) for start in starts):
+        some = tuple(perm[rows] for perm in perms)
+        pieces = [
+            permute_tensor(values[rows, part.start : part.stop], part, some).flatten(1)
+            for part in parts_of(spec)
+        ]
+        chunks.append(torch.cat(pieces, dim=1) if pieces else values[rows])
     return torch.cat(chunks) if len(chunks) != 1 else chunks[0]
-
-
-def _permute_chunk(values: Tensor, perms: Permutations, spec: NetworkSpec) -> Tensor:
-    """Gather each tensor of a few networks."""
-    pieces = []
-    for part in _parts(spec):
-        if part.moves:
-            index = tensor_index(part, perms, values.device)
-            pieces.append(values.gather(1, index.reshape(values.shape[0], -1)))
-        else:
-            pieces.append(values[:, part.start : part.start + part.tensor.size])
-    return torch.cat(pieces, dim=1)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is needed to index one tensor of a spec.
+    """Where one tensor of a spec lies and how its axes are cut.
 
     Args:
-        tensor: The tensor.
         start: Its first number in the flat vector.
-        strides: Distance between neighbors along each axis.
-        moves: Whether any group touches it.
+        stop: The number after its last.
+        shape: Its shape.
+        axes: Its axes.
+        runs: Per axis, how many entries always travel together.
     """
 
-    tensor: TensorSpec
     start: int
-    strides: tuple[int, ...]
-    moves: bool
+    stop: int
+    shape: tuple[int, ...]
+    axes: tuple[Axis, ...]
+    runs: tuple[int, ...]
 
 
 @lru_cache(maxsize=256)
-def _parts(spec: NetworkSpec) -> tuple[Part, ...]:
+def parts_of(spec: NetworkSpec) -> tuple[Part, ...]:
     """Lay out the tensors of a spec; made once per spec."""
     found = []
     for tensor, start in zip(spec.tensors, spec.offsets, strict=True):
-        strides = tuple(prod(tensor.shape[axis + 1 :]) for axis in range(len(tensor.shape)))
-        moves = any(segment.group is not None for axis in tensor.axes for segment in axis)
-        found.append(Part(tensor, start, strides, moves))
+        runs = tuple(gcd(*(_travel(segment) for segment in axis)) for axis in tensor.axes)
+        found.append(Part(start, start + tensor.size, tensor.shape, tensor.axes, runs))
     return tuple(found)
 
 
-def part_of(spec: NetworkSpec, tensor: int) -> Part:
-    """Return the layout of one tensor of a spec."""
-    return _parts(spec)[tensor]
+def uses_of(spec: NetworkSpec, group: int) -> list[tuple[int, int]]:
+    """List the (tensor, axis) pairs that a group touches."""
+    return [
+        (index, axis)
+        for index, tensor in enumerate(spec.tensors)
+        for axis, segments in enumerate(tensor.axes)
+        if any(segment.group == group for segment in segments)
+    ]
 
 
-def tensor_index(
-    part: Part, perms: Permutations, device: torch.device, hold: int | None = None
-) -> Int[Tensor, "_ *shape"]:
-    """Index one tensor in the flat vector; networks may be a single broadcast row.
+def permute_tensor(
+    values: Shaped[Tensor, "networks size"], part: Part, perms: Permutations, skip: int | None = None
+) -> Shaped[Tensor, "networks *shape"]:
+    """Permute one tensor of several networks along its axes.
 
     Args:
-        part: The tensor.
+        values: The numbers of the tensor, a network a row.
+        part: Which tensor it is.
         perms: One tensor `(networks, members)` per group.
-        device: Where the result lives.
-        hold: An axis that is left as it is, or none.
+        skip: An axis that is left as it is, or none.
     """
-    rank = len(part.strides)
-    total = torch.full((1,) * (rank + 1), part.start, device=device)
-    for axis, stride in enumerate(part.strides):
-        segments = part.tensor.axes[axis]
-        held = axis == hold or all(segment.group is None for segment in segments)
-        size = part.tensor.shape[axis]
-        order = torch.arange(size, device=device)[None] if held else axis_index(segments, perms)
-        shape = (-1, *(size if other == axis else 1 for other in range(rank)))
-        total = total + (order * stride).view(shape)
-    return total
+    count = values.shape[0]
+    for axis, segments in enumerate(part.axes):
+        if axis == skip or all(segment.group is None for segment in segments) or count == 0:
+            continue
+        order = axis_order(segments, perms, part.runs[axis])
+        outer, size = prod(part.shape[:axis]), order.shape[1]
+        base = torch.arange(count * outer, device=order.device, dtype=order.dtype) * size
+        index = (order[:, None, :] + base.view(count, outer, 1)).view(-1)
+        values = values.reshape(len(index), -1).index_select(0, index)
+    return values.reshape(count, *part.shape)
 
 
-def axis_index(segments: tuple[Segment, ...], perms: Permutations) -> Int[Tensor, "networks size"]:
-    """Index the entries of one axis, members and the positions that travel with them."""
-    count, device = perms[0].shape[0], perms[0].device
+def axis_order(segments: Axis, perms: Permutations, run: int = 1) -> Int[Tensor, "networks size"]:
+    """Order the entries of one axis, in units of `run` entries that travel together."""
     pieces, start = [], 0
     for segment in segments:
+        size = segment.size // run
         if segment.group is None:
-            piece = torch.arange(segment.size, device=device).expand(count, -1)
+            piece = torch.arange(size, device=perms[0].device, dtype=perms[0].dtype).expand(len(perms[0]), -1)
         else:
-            inner = torch.arange(segment.positions, device=device)
-            piece = perms[segment.group].long()[:, :, None] * segment.positions + inner
-        pieces.append(piece.reshape(count, segment.size) + start)
-        start += segment.size
+            inner = torch.arange(segment.positions // run, device=perms[0].device, dtype=perms[0].dtype)
+            piece = perms[segment.group][:, :, None] * (segment.positions // run) + inner
+        pieces.append(piece.reshape(len(perms[0]), size) + start)
+        start += size
     return torch.cat(pieces, dim=1) if len(pieces) > 1 else pieces[0]
+
+
+def _travel(segment: Segment) -> int:
+    """Count the neighboring entries of a segment that always stay together."""
+    return segment.size if segment.group is None else segment.positions
 
 
 def _check(perms: Permutations, spec: NetworkSpec) -> int:

@@ -3,7 +3,7 @@
 import copy
 import warnings
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,14 @@ from torch.func import functional_call
 
 from weightatlas.errors import SpecError
 from weightatlas.runtime import generator_of
-from weightatlas.symmetry.permutation import Permutations, identity, part_of, permute, tensor_index
+from weightatlas.symmetry.permutation import (
+    Permutations,
+    identity,
+    parts_of,
+    permute,
+    permute_tensor,
+    uses_of,
+)
 from weightatlas.weights.spec import Axis, NetworkSpec, Segment, TensorSpec
 from weightatlas.weights.trace import trace
 from weightatlas.weights.vector import unflatten
@@ -224,27 +231,15 @@ class _Runner:
 
     def _permute_axis(self, tensor: int, axis: int, perms: Permutations) -> Float[Tensor, "1 params"]:
         """Permute a single axis of a single tensor: almost always wrong."""
-        part = part_of(self.spec, tensor)
-        alone = part.tensor.replace(
-            axes=tuple(
-                old if other == axis else (Segment(members=part.tensor.shape[other]),)
-                for other, old in enumerate(part.tensor.axes)
-            )
+        part = parts_of(self.spec)[tensor]
+        axes = tuple(
+            old if other == axis else (Segment(members=size),)
+            for other, (old, size) in enumerate(zip(part.axes, part.shape, strict=True))
         )
-        index = tensor_index(type(part)(alone, part.start, part.strides, True), perms, self.values.device)
         values = self.values.clone()
-        values[:, part.start : part.start + alone.size] = self.values.gather(1, index.reshape(1, -1))
+        block = values[:, part.start : part.stop]
+        block.copy_(permute_tensor(block, replace(part, axes=axes), perms).flatten(1))
         return values
-
-
-def uses_of(spec: NetworkSpec, group: int) -> list[tuple[int, int]]:
-    """List the (tensor, axis) pairs that a group touches."""
-    return [
-        (index, axis)
-        for index, tensor in enumerate(spec.tensors)
-        for axis, segments in enumerate(tensor.axes)
-        if any(segment.group == group for segment in segments)
-    ]
 
 
 def _random_weights(

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-import weightatlas.weights.reshapes  # noqa: F401  (registers its rules)
+import weightatlas.weights.entrywise
+import weightatlas.weights.reshapes  # noqa: F401  (both register their rules)
 from weightatlas.errors import SpecError
 from weightatlas.weights import operations
 from weightatlas.weights.axes import Symbol, axis_of, fresh, resolve
 from weightatlas.weights.rules import RULES, Call, Opaque, Tracked, constants, fix_all
 from weightatlas.weights.spec import NetworkSpec, Node, Role, TensorSpec
+from weightatlas.weights.symbolic import nodes_of, symbolic
 
 _BATCH = 2
 
@@ -46,7 +48,7 @@ def trace(network: nn.Module, input_shape: tuple[int, ...]) -> NetworkSpec:
         SpecError: The code cannot be traced, or it does not run on this input shape.
     """
     network = copy.deepcopy(network).eval()
-    module = _symbolic(network)
+    module = symbolic(network)
     errors = []
     for dtype in (torch.float32, torch.int64):
         tracer = _Tracing(module, network)
@@ -61,48 +63,6 @@ def trace(network: nn.Module, input_shape: tuple[int, ...]) -> NetworkSpec:
         where=str(errors[0]).strip().splitlines()[0],
         todo="Pass the shape of one input without the batch axis, for example (3, 32, 32).",
     ) from errors[0]
-
-
-class _Untraceable(Exception):
-    """A submodule's code cannot be traced symbolically."""
-
-
-class _SymbolicTracer(fx.Tracer):
-    """Keeps modules of torch.nn whole, and those whose code could not be traced."""
-
-    def __init__(self, whole: set[str]) -> None:
-        super().__init__()
-        self.whole = whole
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_qualified_name in self.whole or super().is_leaf_module(m, module_qualified_name)
-
-    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        try:
-            return super().call_module(m, forward, args, kwargs)
-        except _Untraceable:
-            raise
-        except Exception as error:
-            raise _Untraceable(self.path_of_module(m)) from error
-
-
-def _symbolic(network: nn.Module) -> fx.GraphModule:
-    """Trace a network's code; submodules that resist are kept whole."""
-    whole: set[str] = set()
-    while True:
-        tracer = _SymbolicTracer(whole)
-        try:
-            graph = tracer.trace(network)
-        except _Untraceable as error:
-            whole.add(str(error))
-            continue
-        except Exception as error:
-            raise SpecError(
-                f"The code of {type(network).__name__} cannot be traced.",
-                where=str(error).strip().splitlines()[0],
-                todo="Move control flow that depends on data into a submodule: it is then kept whole.",
-            ) from error
-        return fx.GraphModule(network, graph)
 
 
 class _Tracing(fx.Interpreter):
@@ -140,7 +100,7 @@ class _Tracing(fx.Interpreter):
         elif n.op == "get_attr":
             self._attribute(n, result)
         elif n.op == "output":
-            inputs = [node for node in _nodes(n) if node in self.tracked]
+            inputs = [node for node in nodes_of(n) if node in self.tracked]
             fix_all(*(t for node in inputs for t in _flat(self.tracked[node])))
             self._emit(n, "output", inputs, {}, [])
         elif n.op != "placeholder" and _flat_tensors(result):
@@ -174,7 +134,7 @@ class _Tracing(fx.Interpreter):
         """Apply a rule that may own tensors."""
         known = module is None or type(module).__module__.startswith("torch.nn.modules")
         arguments, extra = operations.bind(op, n.args, dict(n.kwargs))
-        inputs = [node for node in _nodes(n) if node in self.tracked]
+        inputs = [node for node in nodes_of(n) if node in self.tracked]
         own: dict[str, str] = {}
         if module is not None:
             own = self._module_tensors(str(n.target), module)
@@ -327,13 +287,6 @@ def _canonical_reshape(
     if shape[0] == _BATCH and len(shape) == 2:
         return "flatten", {"dims": [1, -1]}
     return "reshape", {"shape": [-1 if shape[0] == _BATCH else shape[0], *shape[1:]]}
-
-
-def _nodes(n: fx.Node) -> list[fx.Node]:
-    """List the nodes an operation reads, in order, repeated ones too."""
-    found: list[fx.Node] = []
-    fx.node.map_arg((n.args, n.kwargs), lambda node: found.append(node) or node)
-    return found
 
 
 def _flat(tracked: Any) -> list[Tracked]:
