@@ -1,0 +1,1 @@
+"""Foreign checkpoints -> zoo, one source a file."""

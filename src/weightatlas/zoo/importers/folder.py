@@ -1,0 +1,277 @@
+"""A folder of state dict files -> zoo."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from weightatlas.errors import ConfigError, DataError, FileError, WeightAtlasError, ZooError
+from weightatlas.networks import create_network, input_shape_of
+from weightatlas.progress import track
+from weightatlas.symmetry.verify import spec_of
+from weightatlas.tasks import Task
+from weightatlas.weights.files import read_checkpoint
+from weightatlas.weights.spec import NetworkSpec
+from weightatlas.weights.vector import Signature, StateDict, check, flatten, signature_of
+from weightatlas.zoo.header import (
+    Header,
+    NetworkRecord,
+    Shares,
+    check_folder,
+    has_header,
+    merge,
+    read_header,
+    record_of,
+    task_id,
+    write_header,
+)
+from weightatlas.zoo.index import load_index, rebuild_index
+from weightatlas.zoo.lineage import digest, split_of
+from weightatlas.zoo.populate import provenance
+from weightatlas.zoo.store import write_shard
+from weightatlas.zoo.table import Table
+from weightatlas.zoo.zoo import Zoo
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+_SHARD = 256
+_TEXT = ("lineage", "split_official", "task", "parent")
+_NUMBERS = ("step", "train_loss", "train_acc", "val_loss", "val_acc", "test_loss", "test_acc")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of an import.
+
+    Args:
+        zoo: The zoo.
+        read: Files that are now in it.
+        skipped: File -> why it is not.
+    """
+
+    zoo: Zoo
+    read: tuple[Path, ...]
+    skipped: dict[Path, str]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    source: Path
+    folder: Path
+    spec: NetworkSpec
+    task: str | None
+    shares: Shares
+    labels: Mapping[str, Mapping[str, Any]]
+
+
+def import_folder(
+    source: str | Path,
+    out: str | Path,
+    network: str | Callable[[], nn.Module],
+    *,
+    network_options: Mapping[str, Any] | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    task: Task | None = None,
+    metrics: str | Path | None = None,
+    name: str | None = None,
+    split: Shares | None = None,
+) -> Imported:
+    """Read every checkpoint below a folder that fits a network; the rest is reported, not guessed.
+
+    A second call adds files that are not in the zoo yet. Files in one subfolder count as one lineage, files
+    directly in `source` as one each; a column `lineage` in `metrics` overrules both.
+
+    Example:
+        >>> done = import_folder("runs", "zoo", "cnn3", metrics="runs/results.csv")  # doctest: +SKIP
+        >>> done.skipped  # doctest: +SKIP
+
+    Args:
+        source: Folder with .safetensors, .pt, .pth, .bin or .ckpt files, searched deeply.
+        out: Folder of the zoo.
+        network: A name from `networks.names()`, or a function that makes the module.
+        network_options: Options of a named network.
+        input_shape: Shape of one input; needed with a function.
+        task: What the networks were trained on, if it is known.
+        metrics: CSV or JSON with one row per file: `file` (relative to `source`) and any of step, train_acc,
+            test_acc, ..., lineage, split_official; other columns become `hp.*`.
+        name: Name of the zoo; the folder's name if none.
+        split: Shares of the split.
+
+    Raises:
+        ZooError: No file could be read, or `out` is something else.
+        FileError: A folder is missing or cannot be written to.
+        ConfigError: `input_shape` is missing.
+    """
+    source, folder = Path(source), Path(out)
+    if not source.is_dir():
+        raise FileError(f"There is no folder {source}.", todo="Check the path.")
+    check_folder(folder)
+    files = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    spec, record = _function(network, dict(network_options or {}), input_shape)
+    header = Header(
+        name=name or folder.name,
+        split=split or Shares(),
+        tasks={task_id(task): record_of(task)} if task else {},
+        specs={spec.function_id or spec.layout_id: spec},
+        networks={spec.function_id or spec.layout_id: record},
+        provenance=provenance("import_folder"),
+    )
+    header = _open_or_merge(folder, header)
+    labels = read_metrics(Path(metrics)) if metrics else {}
+    plan = _Plan(source, folder, spec, task_id(task) if task else None, header.split, labels)
+    read, skipped = _read_all(plan, header, files)
+    if not read and not (has_header(folder) and len(load_index(folder))):
+        reasons = [f"{path.name}: {reason}" for path, reason in list(skipped.items())[:5]]
+        what = f"None of {len(files)} files in {source} could be read." if files else f"{source} has no files."
+        todo = f"Files end in {', '.join(SUFFIXES)} and must fit the network."
+        raise ZooError(what, where="; ".join(reasons), todo=todo)
+    rebuild_index(folder)
+    return Imported(Zoo.open(folder), tuple(read), skipped)
+
+
+def _read_all(plan: _Plan, header: Header, files: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
+    """Read files in shards; the header knows every signature before a shard uses it."""
+    present = load_index(plan.folder) if has_header(plan.folder) else Table.of({})
+    known = set(present.column("id").tolist()) if len(present) else set()
+    read: list[Path] = []
+    skipped = {path: "is in the zoo already" for path in files if _name(plan.source, path) in known}
+    fresh = [path for path in files if path not in skipped]
+    with track(len(fresh), "reading checkpoints") as progress:
+        for start in range(0, len(fresh), _SHARD):
+            states: dict[Path, StateDict] = {}
+            for path in fresh[start : start + _SHARD]:
+                try:
+                    states[path] = _state(path, plan.spec)
+                except WeightAtlasError as error:
+                    skipped[path] = error.what
+                progress.advance()
+            if states:
+                header = _write(plan, header, states)
+                read += states
+    return read, skipped
+
+
+def _state(path: Path, spec: NetworkSpec) -> StateDict:
+    """Read one file and refuse it unless it fits and is finite."""
+    state, _ = read_checkpoint(path)
+    check(state, spec, finite=True)
+    return state
+
+
+def _write(plan: _Plan, header: Header, states: Mapping[Path, StateDict]) -> Header:
+    signatures = [signature_of(state, plan.spec) for state in states.values()]
+    ids = [digest(signature.model_dump_json()) for signature in signatures]
+    found: dict[str, Signature] = dict(zip(ids, signatures, strict=True))
+    header = header.replace(signatures=header.signatures | found)
+    write_header(plan.folder, header)
+    rows = _rows(plan, list(states), ids)
+    key = digest("import", *rows.column("id").tolist())
+    write_shard(plan.folder, key, flatten(list(states.values()), plan.spec), rows)
+    return header
+
+
+def _rows(plan: _Plan, files: Sequence[Path], signatures: Sequence[str]) -> Table:
+    names = [_name(plan.source, path) for path in files]
+    labels = [plan.labels.get(str(path.relative_to(plan.source).as_posix()), {}) for path in files]
+    runs = [path.parent.relative_to(plan.source).as_posix() for path in files]
+    lineages = [
+        str(label.get("lineage") or (name if run == "." else run))
+        for label, name, run in zip(labels, names, runs, strict=True)
+    ]
+    count = len(files)
+    columns: dict[str, Any] = {
+        "id": names,
+        "network": names,
+        "layout_id": [plan.spec.layout_id] * count,
+        "function_id": [plan.spec.function_id] * count,
+        "task": [label.get("task") or plan.task for label in labels],
+        "signature": list(signatures),
+        "seed": np.zeros(count, np.int64),
+        "init_seed": np.zeros(count, np.int64),
+        "lineage": lineages,
+        "lineage_source": [_origin(label, run) for label, run in zip(labels, runs, strict=True)],
+        "parent": [label.get("parent") for label in labels],
+        "split": split_of(lineages, plan.shares),
+        "split_official": [label.get("split_official") for label in labels],
+        "source": [path.relative_to(plan.source).as_posix() for path in files],
+        "finite": [True] * count,
+    }
+    return Table.of(columns | _label_columns(labels))
+
+
+def _label_columns(labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Bring the columns of a metrics file to the fixed names; unknown ones become `hp.*`."""
+    names = dict.fromkeys(name for label in labels for name in label if name not in _TEXT)
+    columns: dict[str, Any] = {"step": [0] * len(labels)}
+    for name in names:
+        values = [label.get(name) for label in labels]
+        numeric = [_number(value) for value in values]
+        plain = name in _NUMBERS or all(n is not None for n, v in zip(numeric, values, strict=True) if v)
+        columns[name if name in _NUMBERS else f"hp.{name}"] = numeric if plain else values
+    columns["step"] = [int(value or 0) for value in columns["step"]]
+    if {"train_acc", "test_acc"} <= set(columns):
+        pairs = zip(columns["train_acc"], columns["test_acc"], strict=True)
+        columns["generalization_gap"] = [None if a is None or b is None else a - b for a, b in pairs]
+    return columns
+
+
+def read_metrics(path: Path) -> dict[str, dict[str, Any]]:
+    """Read one row per file from CSV (with header) or JSON (list of objects, or object by file).
+
+    Raises:
+        FileError: It cannot be read.
+        DataError: There is no column `file`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path} cannot be read: {error}.", todo="Give a CSV or JSON file.") from None
+    if isinstance(rows, dict):
+        rows = [{"file": name, **row} for name, row in rows.items()]
+    if not rows or any("file" not in row for row in rows):
+        raise DataError(f"{path} has no column 'file'.", todo="Name the checkpoint of every row in 'file'.")
+    return {row["file"]: {k: v for k, v in row.items() if k != "file" and v not in ("", None)} for row in rows}
+
+
+def _function(
+    network: str | Callable[[], nn.Module], options: dict[str, Any], input_shape: tuple[int, ...] | None
+) -> tuple[NetworkSpec, NetworkRecord | None]:
+    if isinstance(network, str):
+        shape = input_shape or input_shape_of(network, **options)
+        return spec_of(create_network(network, **options), shape), NetworkRecord(name=network, options=options)
+    if input_shape is None:
+        raise ConfigError("A network given as code needs input_shape.", todo="For example (3, 32, 32).")
+    return spec_of(network(), input_shape), None
+
+
+def _open_or_merge(folder: Path, header: Header) -> Header:
+    if not has_header(folder):
+        return header
+    old = read_header(folder)
+    if old.recipe is not None:
+        raise ZooError(f"The zoo {folder} was populated from a recipe.", todo="Import into another folder.")
+    return merge(old, header)
+
+
+def _origin(label: Mapping[str, Any], run: str) -> str:
+    if label.get("lineage"):
+        return "metrics"
+    return "file" if run == "." else "folder"
+
+
+def _name(source: Path, path: Path) -> str:
+    """A unique id that is also a file name."""
+    return "__".join(path.relative_to(source).parts).replace(".", "_")
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+

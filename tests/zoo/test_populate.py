@@ -1,0 +1,152 @@
+"""Populate: keys, growth, interruption, refusals."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from weightatlas.errors import ConfigError, DataError
+from weightatlas.zoo import Zoo
+from weightatlas.zoo import populate as module
+from weightatlas.zoo.populate import populate
+from weightatlas.zoo.recipe import Recipe
+from weightatlas.zoo.store import leftovers, shard_keys
+
+from .conftest import TINY, tiny
+
+
+def vectors(zoo: Zoo) -> dict[str, torch.Tensor]:
+    batch = zoo.batch()
+    values = batch.join([group.values for group in batch])
+    return dict(zip(zoo.column("id").tolist(), values, strict=True))
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert set(first) == set(second)
+    for name, vector in first.items():
+        assert torch.allclose(vector, second[name], atol=1e-5), name
+
+
+def test_a_longer_grid_changes_nothing_already_there(copy: Path) -> None:
+    before = {path.name: path.read_bytes() for path in (copy / "weights").iterdir()}
+    grid = {"lr": [3e-3, 1e-3, 1e-2], "activation": ["tanh", "relu"]}
+    zoo = populate(tiny(grid=grid, replicates=5), copy)
+    after = {path.name: path.read_bytes() for path in (copy / "weights").iterdir()}
+    assert before.items() < after.items()
+    assert len(zoo) == 2 * 3 * 2 * 5
+    assert len(set(zoo.column("id"))) == len(zoo)
+    assert zoo.header.recipe["replicates"] == 5
+    assert zoo.verify(sample=60).rescored == 60
+
+
+def test_networks_do_not_depend_on_their_companions(zoo: Zoo, tmp_path: Path) -> None:
+    alone = populate(tiny(grid={"lr": [1e-2], "activation": ["tanh"]}, replicates=1, shard=1), tmp_path / "z")
+    whole = vectors(zoo)
+    assert_same(vectors(alone), {name: whole[name] for name in alone.column("id")})
+
+
+def test_processes_give_the_same_networks(zoo: Zoo, tmp_path: Path) -> None:
+    from joblib.externals.loky import get_reusable_executor
+
+    recipe = tiny(grid={"lr": [1e-3, 1e-2], "activation": ["relu"]})
+    try:
+        found = populate(recipe, tmp_path / "z", executor="processes")
+    finally:
+        get_reusable_executor().shutdown(wait=True)
+    assert_same(vectors(found), vectors(zoo.filter(activation="relu")))
+
+
+def test_interrupted_by_the_user(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = module.train_shard, []
+
+    def interrupted(*arguments: object) -> int:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "train_shard", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        populate(tiny(), tmp_path / "z")
+    assert len(Zoo.open(tmp_path / "z")) == 16
+    assert leftovers(tmp_path / "z") == []
+    assert_same(vectors(populate(tiny(), tmp_path / "z")), vectors(Zoo.open(trained)))
+    assert len(calls) == 5
+    assert shard_keys(tmp_path / "z") == shard_keys(trained)
+
+
+KILLED = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)
+from weightatlas import atomic
+from weightatlas.zoo import store
+from weightatlas.zoo.populate import populate
+from weightatlas.zoo.recipe import Recipe
+
+written = []
+
+def write_bytes(path, data):
+    if path.suffix == ".parquet" and len(written) == 3:  # between the numbers and their sidecar
+        os.kill(os.getpid(), signal.SIGKILL)
+    written.append(path)
+    atomic.write_bytes(path, data)
+
+store.write_bytes = write_bytes
+populate(Recipe.build(eval(sys.argv[2])), sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_killed_between_weights_and_sidecar(trained: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "z"), repr(TINY)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(shard_keys(tmp_path / "z")) == 1
+    assert len(leftovers(tmp_path / "z")) == 1
+    assert len(Zoo.open(tmp_path / "z")) == 8
+    zoo = populate(tiny(), tmp_path / "z")
+    assert_same(vectors(zoo), vectors(Zoo.open(trained)))
+    assert leftovers(tmp_path / "z") == []
+    assert zoo.verify(sample=4).ok
+
+
+def test_another_recipe_is_refused(copy: Path) -> None:
+    with pytest.raises(ConfigError, match="epochs is 3, the zoo was made with 2"):
+        populate(tiny(epochs=3), copy)
+    with pytest.raises(ConfigError, match="seed is 1"):
+        populate(tiny(seed=1), copy)
+    assert len(Zoo.open(copy)) == 32
+
+
+def test_everything_wrong_is_said_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WEIGHTATLAS_DATA", raising=False)
+    with pytest.raises(DataError, match="WEIGHTATLAS_DATA"):
+        populate(tiny(task="mnist", task_options={}), tmp_path / "z")
+    with pytest.raises(ConfigError, match=r"takes images \(3, 8, 8\)"):
+        populate(tiny(network_options={"channels_in": 3}), tmp_path / "z")
+    with pytest.raises(ConfigError, match="optimizer"):
+        populate(tiny(grid={"optimizer": ["adm"]}), tmp_path / "z")
+    with pytest.raises(ConfigError, match="too small"):
+        populate(tiny(network="cnn3", network_options={}), tmp_path / "z")
+    assert not (tmp_path / "z").exists()
+
+
+def test_dropout_and_batch_norm(tmp_path: Path) -> None:
+    recipe = Recipe.build(
+        {
+            **{"name": "n", "task": "digits", "task_options": {"train_size": 64}, "network": "resnet_small"},
+            **{"network_options": {"widths": [4]}, "epochs": 1, "grid": {"dropout": [0.0, 0.2, 0.4]}},
+        }
+    )
+    zoo = populate(recipe, tmp_path / "z")
+    assert sorted(zoo.column("dropout")) == [0.0, 0.2, 0.4]
+    assert zoo.verify().ok
+    state_file = zoo.export(tmp_path / "out")[0]
+    from safetensors.torch import load_file
+
+    assert load_file(state_file)["1.num_batches_tracked"] == 0
