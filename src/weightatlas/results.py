@@ -234,7 +234,9 @@ def arrange(
         names[column] = None
         cells.setdefault((label, record.kind), {})[column] = cell(record)
     ordered = sorted(cells, key=lambda row: _KINDS.index(row[1]))
-    lines = [(label, kind, [cells[label, kind].get(name, "") for name in names]) for label, kind in ordered]
+    lines: list[tuple[str, Kind, list[str]]] = [
+        (label, kind, [cells[label, kind].get(name, "") for name in names]) for label, kind in ordered
+    ]
     return list(names), lines
 
 

@@ -38,6 +38,9 @@ def pca(
 ) -> Compressed:
     """Rebuild networks from principal components fitted on training networks.
 
+    Networks aligned to one reference (`symmetry.canonical`) compress better over "networks" and
+    compute the same; align both sets before the call to give this baseline its best chance.
+
     Args:
         values: Networks to store.
         train: Training networks, for the bases and the ranges of the code numbers.

@@ -1,6 +1,6 @@
 """What a property is predicted from: an encoder's embeddings or a trivial floor."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from weightatlas.encoders.base import Encoder
 from weightatlas.errors import ConfigError, DataError, SpecError
 from weightatlas.weights.batch import Batch
 
-Floor = Literal["layer_statistics", "weights"]
+FLOORS = ("layer_statistics", "weights")
 
 
 class Networks(Protocol):
@@ -19,7 +19,7 @@ class Networks(Protocol):
     def batch(self, labels: tuple[str, ...] = ()) -> Batch: ...
 
 
-def features_of(source: Encoder | Floor, batch: Batch) -> Float[Tensor, "networks features"]:
+def features_of(source: Encoder | str, batch: Batch) -> Float[Tensor, "networks features"]:
     """Turn networks into one feature vector each, in the caller's order.
 
     Args:
@@ -36,7 +36,7 @@ def features_of(source: Encoder | Floor, batch: Batch) -> Float[Tensor, "network
     """
     if isinstance(source, Encoder):
         return source.embed(batch)
-    if source not in ("layer_statistics", "weights"):
+    if source not in FLOORS:
         raise ConfigError(
             f"Properties cannot be predicted from {source!r}.",
             todo="Pass an encoder, 'layer_statistics' or 'weights'.",

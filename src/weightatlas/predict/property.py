@@ -12,7 +12,7 @@ from weightatlas.atomic import replacing, write_text
 from weightatlas.encoders.base import Encoder, settings_of
 from weightatlas.errors import ConfigError, DataError, FileError, RunError
 from weightatlas.predict import intervals, metrics
-from weightatlas.predict.features import Floor, Networks, features_of, labels_of
+from weightatlas.predict.features import Networks, features_of, labels_of
 from weightatlas.predict.ridge import LAMBDAS, Ridge, fit_ridge
 from weightatlas.predict.trees import Trees, fit_trees
 from weightatlas.weights.batch import Batch
@@ -47,7 +47,7 @@ class PropertyPredictor:
 
     def __init__(
         self,
-        encoder: Encoder | Floor = "layer_statistics",
+        encoder: Encoder | str = "layer_statistics",
         head: Literal["ridge", "boosting"] = "ridge",
         lambdas: tuple[float, ...] = LAMBDAS,
         seed: int = 0,
@@ -114,7 +114,7 @@ class PropertyPredictor:
             raise ConfigError(f"There is no head '{self.head}'.", todo="Known: ridge, boosting.")
         self.properties_ = names
         self.single_ = isinstance(properties, str)
-        self.residuals_ = None if held is None else held[1].cpu() - self.fitted_.predict(held[0]).cpu()
+        self.residuals_ = None if held is None else held[1] - self.fitted_.predict(held[0])
         return self
 
     def predict(self, networks: Batch | Networks) -> Float[Tensor, "networks *targets"]:
@@ -124,7 +124,7 @@ class PropertyPredictor:
             Float64, shape `(networks,)` for one property given by name, else `(networks, targets)`.
         """
         self._require_fit()
-        predicted = self.fitted_.predict(features_of(self.encoder, _batch(networks, ())))
+        predicted = self.fitted_.predict(features_of(self.encoder, _batch(networks, ())).cpu())
         return predicted[:, 0] if self.single_ else predicted
 
     def interval(
@@ -159,7 +159,7 @@ class PropertyPredictor:
         if "test" in _splits(networks):
             networks = networks.split("test")  # type: ignore[union-attr]
         features, true = self._table(networks, self.properties_)
-        predicted = self.fitted_.predict(features).cpu()
+        predicted = self.fitted_.predict(features)
         compare = {"r2": metrics.r2, "kendall": metrics.kendall}
         scores = [
             metrics.mae(predicted[:, t], true[:, t])
@@ -228,7 +228,7 @@ class PropertyPredictor:
     def _table(self, networks: Batch | Networks, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """Features and targets of networks."""
         batch = _batch(networks, names)
-        return features_of(self.encoder, batch), labels_of(batch, names)
+        return features_of(self.encoder, batch).cpu(), labels_of(batch, names).cpu()
 
     def _require_fit(self) -> None:
         if not hasattr(self, "fitted_"):

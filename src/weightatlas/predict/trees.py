@@ -76,9 +76,8 @@ def _forest(features: Tensor, target: Tensor, rounds: int, seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     leaf = max(1, min(20, len(features) // 10))  # scikit-learn's 20 leaves small zoos without a split
-    forest = HistGradientBoostingRegressor(
-        max_iter=rounds, min_samples_leaf=leaf, early_stopping=False, random_state=seed
-    )
+    options: dict[str, Any] = {"max_iter": rounds, "min_samples_leaf": leaf, "early_stopping": False}
+    forest = HistGradientBoostingRegressor(random_state=seed, **options)
     return forest.fit(features.numpy(), target.numpy())
 
 
