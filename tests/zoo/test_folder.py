@@ -75,7 +75,9 @@ def test_second_import_adds_new_files(checkpoints: Path, tmp_path: Path) -> None
 
 def test_metrics_and_task(checkpoints: Path, tmp_path: Path) -> None:
     lines = ["file,step,test_acc,train_acc,lr,lineage,note"]
-    lines += [f"run{r}/epoch{e}.safetensors,{e},0.5,0.75,1e-3,family{r % 2},n" for r in range(6) for e in (1, 2)]
+    lines += [
+        f"run{r}/epoch{e}.safetensors,{e},0.5,0.75,1e-3,family{r % 2},n" for r in range(6) for e in (1, 2)
+    ]
     (tmp_path / "m.csv").write_text("\n".join(lines))
     zoo = import_folder(
         checkpoints,

@@ -139,8 +139,13 @@ def test_everything_wrong_is_said_before_training(tmp_path: Path, monkeypatch: p
 def test_dropout_and_batch_norm(tmp_path: Path) -> None:
     recipe = Recipe.build(
         {
-            **{"name": "n", "task": "digits", "task_options": {"train_size": 64}, "network": "resnet_small"},
-            **{"network_options": {"widths": [4]}, "epochs": 1, "grid": {"dropout": [0.0, 0.2, 0.4]}},
+            "name": "n",
+            "task": "digits",
+            "task_options": {"train_size": 64},
+            "network": "resnet_small",
+            "network_options": {"widths": [4]},
+            "epochs": 1,
+            "grid": {"dropout": [0.0, 0.2, 0.4]},
         }
     )
     zoo = populate(recipe, tmp_path / "z")

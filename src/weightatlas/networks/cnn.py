@@ -39,7 +39,7 @@ def cnn_unterthiner(
         side = after(side, 3, 2)
         layers += [nn.Conv2d(channels, 16, 3, stride=2), activation_of(activation), *dropout_of(dropout)]
         channels = 16
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, classes))
+    return nn.Sequential(*layers, nn.AvgPool2d(side), nn.Flatten(), nn.Linear(16, classes))
 
 
 @networks.register("cnn3")

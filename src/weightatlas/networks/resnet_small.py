@@ -51,5 +51,5 @@ def resnet_small(
         nn.BatchNorm2d(widths[0]),
         activation_of(activation),
         *blocks,
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *dropout_of(dropout), nn.Linear(channels, classes)),
+        *(nn.AvgPool2d(side), nn.Flatten(), *dropout_of(dropout), nn.Linear(channels, classes)),
     )

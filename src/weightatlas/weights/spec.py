@@ -195,6 +195,8 @@ class NetworkSpec(Config):
             f"{len(self.groups)} permutation groups, layout {self.layout_id[:8]})"
         )
 
+    __str__ = __repr__
+
 
 def _digest(value: object) -> str:
     """Hash JSON-like data to 16 hexadecimal digits."""

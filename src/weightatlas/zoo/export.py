@@ -45,5 +45,6 @@ def export(zoo: Exportable, folder: Path) -> list[Path]:
         for vector, row in zip(weights.values, weights.rows.tolist(), strict=True):
             state = to_state_dict(vector, weights.spec, zoo.signature(row))
             write_bytes(paths[row], save({name: value.clone() for name, value in state.items()}))
-    write_text(folder / "networks.csv", zoo.table.to_csv())
+    table = zoo.table.with_column("file", [path.name for path in paths])
+    write_text(folder / "networks.csv", table.to_csv())
     return paths

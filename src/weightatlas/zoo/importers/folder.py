@@ -126,7 +126,9 @@ def import_folder(
     read, skipped = _read_all(plan, header, files)
     if not read and not (has_header(folder) and len(load_index(folder))):
         reasons = [f"{path.name}: {reason}" for path, reason in list(skipped.items())[:5]]
-        what = f"None of {len(files)} files in {source} could be read." if files else f"{source} has no files."
+        what = (
+            f"None of {len(files)} files in {source} could be read." if files else f"{source} has no files."
+        )
         todo = f"Files end in {', '.join(SUFFIXES)} and must fit the network."
         raise ZooError(what, where="; ".join(reasons), todo=todo)
     rebuild_index(folder)
@@ -235,7 +237,9 @@ def read_metrics(path: Path) -> dict[str, dict[str, Any]]:
         rows = [{"file": name, **row} for name, row in rows.items()]
     if not rows or any("file" not in row for row in rows):
         raise DataError(f"{path} has no column 'file'.", todo="Name the checkpoint of every row in 'file'.")
-    return {row["file"]: {k: v for k, v in row.items() if k != "file" and v not in ("", None)} for row in rows}
+    return {
+        row["file"]: {k: v for k, v in row.items() if k != "file" and v not in ("", None)} for row in rows
+    }
 
 
 def _function(
@@ -243,7 +247,9 @@ def _function(
 ) -> tuple[NetworkSpec, NetworkRecord | None]:
     if isinstance(network, str):
         shape = input_shape or input_shape_of(network, **options)
-        return spec_of(create_network(network, **options), shape), NetworkRecord(name=network, options=options)
+        return spec_of(create_network(network, **options), shape), NetworkRecord(
+            name=network, options=options
+        )
     if input_shape is None:
         raise ConfigError("A network given as code needs input_shape.", todo="For example (3, 32, 32).")
     return spec_of(network(), input_shape), None
@@ -274,4 +280,3 @@ def _number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         return None
-
