@@ -2,7 +2,17 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any
+
+from weightatlas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+class WrongUsage(ConfigError):
+    """Flags of the command contradict each other or are out of range."""
 
 
 def call(function: Callable[..., int | None], name: str, words: Sequence[str]) -> int:
@@ -18,20 +28,39 @@ def call(function: Callable[..., int | None], name: str, words: Sequence[str]) -
 
     Raises:
         SystemExit: Wrong usage (2), or help was asked for (0).
+        WrongUsage: Flags contradict each other or are out of range.
     """
     import tyro
+    from pydantic import ValidationError
 
     text = inspect.getdoc(function) or ""
     if any(word in ("-h", "--help") for word in words):
         print(example_of(text))
-    result = tyro.cli(
-        function,
-        args=list(words),
-        prog=f"weightatlas {name}",
-        description=text.split("\n\n", 1)[0],
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-    return int(result or 0)
+
+    @wraps(function)
+    def bind(*args: Any, **kwargs: Any) -> Callable[[], int | None]:
+        return partial(function, *args, **kwargs)
+
+    try:
+        bound = tyro.cli(
+            bind,
+            args=list(words),
+            prog=f"weightatlas {name}",
+            description=text.split("\n\n", 1)[0],
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    except ValidationError as error:
+        raise WrongUsage(_problems(error), todo=f"All flags: weightatlas {name} --help") from None
+    return int(bound() or 0)
+
+
+def _problems(error: "ValidationError") -> str:
+    """Say which flags contradict each other or are out of range, a line each."""
+    lines = []
+    for item in error.errors():
+        flag = f"--{'.'.join(map(str, item['loc']))}: " if item["loc"] else ""
+        lines.append(flag + item["msg"].removeprefix("Value error, "))
+    return "\n  ".join(lines)
 
 
 def example_of(text: str) -> str:
@@ -61,7 +90,7 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
     """
     import yaml
 
-    from weightatlas.errors import ConfigError, gather
+    from weightatlas.errors import gather
 
     found: dict[str, Any] = {}
     problems = []

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from weightatlas.results import Record
 
 Row = Mapping[str, Any]
+_WIDTH = 160
 
 
 def out() -> Console:
-    """Return the console of results."""
-    return Console(highlight=False)
+    """Return the console of results; where there is no terminal, lines may be long."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
 
 
 def err() -> Console:
@@ -62,13 +64,25 @@ def print_rows(rows: Sequence[Row], *, title: str = "", as_json: bool = False) -
     out().print(grid)
 
 
-def print_records(records: "Sequence[Record]", *, title: str = "", as_json: bool = False) -> None:
-    """Print measured numbers beside their baselines, or as the flat JSON list of records."""
+def print_records(
+    records: "Sequence[Record]", *, title: str = "", metrics: Sequence[str] = (), as_json: bool = False
+) -> None:
+    """Print measured numbers beside their baselines, or as the flat JSON list of records.
+
+    Args:
+        records: What was measured.
+        title: Printed above the table; left out of JSON.
+        metrics: The columns of the table, in order; all by default. JSON always has all.
+        as_json: Print JSON instead.
+    """
     if as_json:
         print_json([record.model_dump(mode="json") for record in records])
         return
     from weightatlas import results
 
+    if metrics:
+        chosen = [record for record in records if record.metric in metrics]
+        records = sorted(chosen, key=lambda record: metrics.index(record.metric)) or records
     out().print(results.table(records, title=title))
 
 

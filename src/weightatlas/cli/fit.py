@@ -78,7 +78,7 @@ def _function(method: str, settings: "type[Config]", defaults: Any) -> Callable[
     ) -> None:
         run(method, encoder, training, zoo, out, init_seed, query_source, json=json, dry_run=dry_run)
 
-    train.__doc__ = f"""Train the encoder '{method}' on the training networks of a zoo; running again continues.
+    train.__doc__ = f"""Train the encoder '{method}' on the networks of a zoo; running again continues.
 
     Example:
         weightatlas fit {method} --zoo runs/digits-zoo --out runs/{method} --minutes 2

@@ -115,7 +115,7 @@ def _run(name: str, words: list[str], debug: bool, verbose: bool) -> int:
     """Call a verb and translate its errors."""
     from weightatlas import progress
     from weightatlas.cli import console
-    from weightatlas.cli.arguments import call
+    from weightatlas.cli.arguments import WrongUsage, call
     from weightatlas.errors import WeightAtlasError
 
     verb = VERBS[name]
@@ -131,7 +131,7 @@ def _run(name: str, words: list[str], debug: bool, verbose: bool) -> int:
         if debug:
             raise
         console.print_error(error)
-        return FAILED
+        return WRONG_USAGE if isinstance(error, WrongUsage) else FAILED
     except KeyboardInterrupt:
         console.say("Interrupted. Run the same command to continue.")
         return INTERRUPTED

@@ -11,7 +11,7 @@ def quickstart(
     json: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Train a zoo of digit classifiers, fit an encoder, predict, rebuild and generate networks, write a report.
+    """Train networks, learn their weights, then predict, rebuild and generate networks; ends in a report.
 
     Example:
         weightatlas quickstart --out runs/quickstart

@@ -8,9 +8,7 @@ import tyro
 from weightatlas.cli import console
 
 
-def report(
-    run: Annotated[Path, tyro.conf.Positional], out: Path | None = None, json: bool = False
-) -> None:
+def report(run: Annotated[Path, tyro.conf.Positional], out: Path | None = None, json: bool = False) -> None:
     """Draw a finished run as one HTML page without outside resources.
 
     Example:

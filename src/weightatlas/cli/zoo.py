@@ -1,4 +1,4 @@
-"""weightatlas zoo populate | info | verify | export."""
+"""weightatlas zoo populate | import | info | verify | export."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -49,6 +49,52 @@ def populate(
 
     train(chosen, out, executor=executor, device=device)
     info(out, json=json)
+
+
+def import_(
+    source: Annotated[Path, tyro.conf.Positional],
+    network: str,
+    out: Path,
+    task: str | None = None,
+    metrics: Path | None = None,
+    set: tuple[str, ...] = (),
+    json: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Make a zoo of a folder of checkpoints; what does not fit the network is reported, not guessed.
+
+    Files in one subfolder count as one lineage. Running again adds new files.
+
+    Example:
+        weightatlas zoo import my-checkpoints --network lenet5 --task npz:my-images.npz --out runs/my-zoo
+
+    Args:
+        source: Folder of checkpoints, searched deeply.
+        network: Name of the architecture (cnn3, lenet5, ...); own classes are imported from Python.
+        out: Folder of the zoo.
+        task: What the networks were trained on, if it is known.
+        metrics: CSV or JSON with a row per file: file, step, test_acc, lineage, ...
+        set: Options of the network, as key=value.
+        json: Print as JSON.
+        dry_run: Only say how many files would be read.
+    """
+    from weightatlas.tasks import create_task
+    from weightatlas.zoo.importers.folder import SUFFIXES, import_folder
+
+    known = create_task(task) if task else None
+    options = settings(set)
+    if known is not None:
+        shape = {"channels_in": known.input_shape[0], "image_size": known.input_shape[1]}
+        options = {**shape, "classes": known.classes, **options}
+    if dry_run:
+        files = [path for path in source.rglob("*") if path.suffix in SUFFIXES]
+        console.print_facts({"files": len(files), "network": network, **options}, as_json=json)
+        return
+    done = import_folder(source, out, network, network_options=options, task=known, metrics=metrics)
+    for path, reason in done.skipped.items():
+        console.say(f"Skipped {path}: {reason}")
+    facts = {"read": len(done.read), "skipped": len(done.skipped), "rows": len(done.zoo), "folder": str(out)}
+    console.print_facts(facts, as_json=json)
 
 
 def info(zoo: Annotated[Path, tyro.conf.Positional], json: bool = False) -> None:

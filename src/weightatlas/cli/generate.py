@@ -1,0 +1,97 @@
+"""weightatlas generate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from weightatlas.cli import console
+from weightatlas.cli.inputs import open_autoencoder, open_part, write_networks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from weightatlas.results import Record
+    from weightatlas.weights.batch import Weights
+    from weightatlas.zoo import Zoo
+
+_TABLE = ("accuracy", "best accuracy", "disagreement", "nearest training network")
+
+
+def generate(
+    run: Annotated[Path, tyro.conf.Positional],
+    zoo: Annotated[Path, tyro.conf.Positional],
+    out: Path,
+    count: int = 32,
+    method: str = "pca_kde",
+    anchors: float = 0.3,
+    bandwidth: float = 0.2,
+    seed: int = 0,
+    json: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Make new networks near the best training networks, as plain checkpoints.
+
+    Anchors are chosen by validation accuracy; the new networks are scored on test images, beside
+    averaged anchors and noise around anchors.
+
+    Example:
+        weightatlas generate runs/sane runs/digits-zoo --count 32 --out new-networks
+
+    Args:
+        run: Folder of the run, or of a saved encoder.
+        zoo: The zoo it was fitted on.
+        out: Folder of the new checkpoints (.safetensors) and results.json.
+        count: How many networks.
+        method: How codes are drawn: pca_kde, neighborhood, gaussian, kde_token, ...
+        anchors: Share of the training networks that serve as anchors.
+        bandwidth: Width of the density's kernel, in standard deviations.
+        seed: Seed of the draws.
+        json: Print the measured numbers as JSON.
+        dry_run: Only say what would be made.
+    """
+    import torch
+
+    from weightatlas.errors import ConfigError
+    from weightatlas.latent.sample import METHODS, choose_anchors
+    from weightatlas.latent.sample import generate as draw
+    from weightatlas.results import append_records
+    from weightatlas.runtime import generator_of
+    from weightatlas.weights.batch import weights_of
+
+    if method not in METHODS:
+        raise ConfigError(f"There is no method '{method}'.", todo=f"Known: {', '.join(METHODS)}.")
+    encoder, train = open_autoencoder(run), open_part(zoo, "train")
+    weights = train.weights()
+    encoder.require(weights.spec)
+    chosen = choose_anchors(torch.from_numpy(train.column("val_acc").astype("float32")), anchors)
+    if dry_run:
+        facts = {"networks": count, "anchors": len(chosen), "method": method, "folder": str(out)}
+        console.print_facts(facts, as_json=json)
+        return
+    best = weights_of(weights.values[chosen], weights.spec)
+    with torch.no_grad():
+        codes = encoder.encode(best).codes
+    made = draw(encoder, codes, weights.spec, count, generator_of("generate", seed), method, bandwidth)
+    records = _judge(train, best, made, f"{encoder.name}, {method}", seed)
+    names = [f"generated_{place:04d}" for place in range(count)]
+    write_networks(out, made, train, names)
+    append_records(out / "results.json", records)
+    console.print_records(records, title=f"{count} new networks in {out}", metrics=_TABLE, as_json=json)
+
+
+def _judge(train: "Zoo", best: "Weights", made: "Tensor", name: str, seed: int) -> "list[Record]":
+    """Score the new networks and the trivial ones on the task's test images."""
+    from weightatlas.evaluate.diversity import surroundings
+    from weightatlas.evaluate.exam import exam_of
+    from weightatlas.evaluate.generation import judge_generated, trivial_sets
+    from weightatlas.results import stamped
+    from weightatlas.runtime import generator_of
+
+    values, spec = train.weights().values, best.spec
+    exam = exam_of(train.population(), *train.task().split("test"))
+    trivial = trivial_sets(best.values, len(made), generator_of("trivial", seed), spec)
+    around = surroundings(values, spec, best.values[0])
+    judged = judge_generated({name: made, **trivial}, exam, values, around, baselines=tuple(trivial))
+    context = {"bench": "generate", "tier": "own", "zoo": train.name, "seeds": (seed,)}
+    return stamped(record for one in judged for record in one.records(**context))
