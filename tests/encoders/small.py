@@ -1,5 +1,7 @@
 """A small population of classifiers that the tests of encoders, objectives and fit share."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(INPUTS, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, CLASSES))
 
 
+@lru_cache
 def spec() -> NetworkSpec:
     return spec_of(network(), (INPUTS,))
 

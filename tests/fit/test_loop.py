@@ -43,7 +43,9 @@ def test_training_lowers_the_behavioral_loss_and_validates():
     assert last["behavioral"] < 0.5 * first["behavioral"]
     assert last["val/behavioral"] < first["val/behavioral"]
     assert 0 <= last["val/agreement"] <= 1
-    assert result.steps == 90 and result.passes == 30 and result.finished
+    assert result.steps == 90
+    assert result.passes == 30
+    assert result.finished
     assert not result.encoder.training
 
 
@@ -104,14 +106,17 @@ def stop_after(out: Path, steps: int, settings: dict[str, object]) -> None:
 
 def test_a_time_limit_stops_cleanly_and_the_same_call_continues(tmp_path: Path):
     first = run(tmp_path, passes=2, loss=recipe("SB"), max_seconds=1e-9)
-    assert not first.finished and first.steps == 1
+    assert not first.finished
+    assert first.steps == 1
     second = run(tmp_path, passes=2, loss=recipe("SB"))
-    assert second.finished and second.steps == 6
+    assert second.finished
+    assert second.steps == 6
 
 
 def test_minutes_anneal_to_the_end():
     result = run(minutes=0.02, loss=recipe("S"), validate_every=0)
-    assert result.finished and result.history[-1]["lr"] < 1e-4
+    assert result.finished
+    assert result.history[-1]["lr"] < 1e-4
     assert 1 <= result.seconds < 10
 
 
@@ -119,7 +124,8 @@ def test_a_finished_run_is_returned_without_training(tmp_path: Path, monkeypatch
     done = run(tmp_path, passes=1, loss=recipe("S"))
     monkeypatch.setattr(loop_module._Run, "_train", lambda *_: pytest.fail("trained again"))
     again = run(tmp_path, passes=1, loss=recipe("S"))
-    assert again.finished and again.history == done.history
+    assert again.finished
+    assert again.history == done.history
     weights = batch_of(small.values(3), small.spec()).groups[0]
     saved = from_pretrained(tmp_path / "encoder")
     assert torch.equal(saved.encode(weights).codes, again.encoder.encode(weights).codes)

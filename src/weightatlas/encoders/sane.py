@@ -90,7 +90,9 @@ class Sane(Autoencoder):
         super().__init__(config, spec)
         if spec is None:
             raise SpecError("The encoder 'sane' works on one layout: pass it as `spec`.")
-        self.plan = layout(spec, TokenConfig(width=config.token_width, mode=config.mode))
+        with torch.device("cpu"):  # Index maps are data, also where parameters are on the meta device.
+            self.plan = layout(spec, TokenConfig(width=config.token_width, mode=config.mode))
+            kinds = token_kinds(self.plan)
         tokens, width = self.plan.tokens, self.plan.width
         limits = config.max_positions or tuple((self.plan.positions.amax(0) + 1).tolist())
         check_positions(self.plan.positions, limits)
@@ -99,7 +101,6 @@ class Sane(Autoencoder):
         sizes = (config.dim, config.layers, config.heads, config.dropout, config.skip == "pca")
         self.encoder = Stack(width, config.latent, *sizes)
         self.decoder = Stack(config.latent, width, *sizes)
-        kinds = token_kinds(self.plan)
         self.path = LinearPath(kinds, width, config.latent) if config.skip == "pca" else None
         self.register_buffer("place", self.plan.positions, persistent=False)
         self.register_buffer("mean", torch.zeros(spec.params))

@@ -75,8 +75,8 @@ class Behavioral(Objective):
         weights = _guarded(step.decoded.weights)
         # Small networks lose more by 16 bits than they gain in time.
         with torch.autocast(weights.device.type, enabled=False):
-            outputs = step.population(weights.float(), step.queries)
-            targets = step.targets.float().repeat(step.views, 1, 1)
+            outputs = step.population(_wide(weights), step.queries)
+            targets = _wide(step.targets).repeat(step.views, 1, 1)
             good = torch.isfinite(outputs).flatten(1).all(1)
             outputs = torch.where(good[:, None, None], outputs, 0.0)
             each = self.distance(outputs, targets, self.temperature)
@@ -91,3 +91,8 @@ def _guarded(weights: Float[Tensor, "networks params"]) -> Float[Tensor, "networ
     alias = weights.view_as(weights)
     alias.register_hook(lambda grad: torch.where(torch.isfinite(grad).all(1, keepdim=True), grad, 0.0))
     return alias
+
+
+def _wide(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Bring 16-bit numbers to 32 bits."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -1,0 +1,70 @@
+"""Encoders on disk: the same numbers come back, and damage is named."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.encoders import small
+from weightatlas.encoders.base import Autoencoder, encoders
+from weightatlas.encoders.io import create_encoder, from_pretrained, save_pretrained
+from weightatlas.errors import ConfigError, FileError
+from weightatlas.weights.batch import batch_of
+
+SIZES = {"sane": {"dim": 16, "layers": 1, "heads": 2, "latent": 3}, "pca": {"latent": 3}}
+
+
+def adapted(name: str) -> Autoencoder:
+    encoder = create_encoder(name, small.spec(), seed=4, **SIZES[name])
+    assert isinstance(encoder, Autoencoder)
+    encoder.adapt(batch_of(small.values(12), small.spec()))
+    return encoder.eval()
+
+
+@pytest.mark.parametrize("name", encoders.names())
+def test_reload_is_bit_equal(name: str, tmp_path: Path):
+    encoder = adapted(name)
+    again = from_pretrained(save_pretrained(encoder, tmp_path / "e"))
+    assert isinstance(again, Autoencoder)
+    weights = batch_of(small.values(3, seed=2), small.spec()).groups[0]
+    assert torch.equal(again.encode(weights).codes, encoder.encode(weights).codes)
+    assert torch.equal(again.reconstruct(weights), encoder.reconstruct(weights))
+    assert again.config == encoder.config
+    assert again.spec == encoder.spec
+    assert "layout" in (tmp_path / "e" / "README.md").read_text()
+
+
+def test_the_seed_decides_the_start_and_leaves_the_stream_alone():
+    spec = small.spec()
+    before = torch.get_rng_state()
+    one, same, other = (create_encoder("sane", spec, seed=s).state_dict() for s in (1, 1, 2))
+    assert torch.equal(before, torch.get_rng_state())
+    name = "encoder.enter.weight"
+    assert torch.equal(one[name], same[name])
+    assert not torch.equal(one[name], other[name])
+
+
+def test_damage_is_named(tmp_path: Path):
+    folder = save_pretrained(adapted("sane"), tmp_path / "e")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(FileError, match=r"model\.safetensors is missing, damaged"):
+        from_pretrained(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(FileError, match="cannot be read as JSON"):
+        from_pretrained(folder)
+    with pytest.raises(FileError, match="does not hold an encoder"):
+        from_pretrained(tmp_path)
+
+
+def test_unknown_names_and_settings_are_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"(?s)no encoder called 'sain'.*Did you mean 'sane'"):
+        create_encoder("sain", small.spec())
+    with pytest.raises(ConfigError, match="did you mean 'latent'"):
+        create_encoder("sane", small.spec(), latnet=3)
+    folder = save_pretrained(adapted("pca"), tmp_path / "e")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "format": 99}))
+    with pytest.raises(ConfigError, match="format 99"):
+        from_pretrained(folder)
