@@ -104,7 +104,16 @@ def test_own_code(checkpoints: Path, tmp_path: Path) -> None:
     with pytest.raises(NoCode, match="networks="):
         zoo.population()
     key = zoo.spec.function_id
-    population = Zoo.open(tmp_path / "zoo", networks={key: make}).population()
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = make()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.body(x)
+
+    population = Zoo.open(tmp_path / "zoo", networks={key: Named}).population()
     assert population(zoo.weights().values, torch.randn(3, 1, 8, 8)).shape == (13, 3, 10)
 
 
@@ -120,3 +129,22 @@ def test_nothing_to_read(checkpoints: Path, tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text('[{"name": "a"}]')
     with pytest.raises(DataError, match="file"):
         import_folder(checkpoints, tmp_path / "zoo", "mlp", metrics=tmp_path / "m.json")
+
+
+def test_exported_zoo_comes_back(trained: Path, tmp_path: Path) -> None:
+    zoo = Zoo.open(trained).filter(activation="relu")
+    zoo.export(tmp_path / "out")
+    done = import_folder(
+        tmp_path / "out",
+        tmp_path / "zoo",
+        "mlp",
+        network_options=OPTIONS,
+        task=create_task("digits", train_size=96),
+        metrics=tmp_path / "out" / "networks.csv",
+    )
+    assert done.zoo.verify().ok
+    assert done.zoo.verify().rescored == 16
+    order = done.zoo.column("source").argsort(), (zoo.column("id")).argsort()
+    for name in ("network", "lineage", "split", "test_acc", "generalization_gap", "epoch", "lr"):
+        assert (done.zoo.column(name)[order[0]] == zoo.column(name)[order[1]]).all(), name
+    assert torch.equal(done.zoo.weights().values[order[0]], zoo.weights().values[order[1]])

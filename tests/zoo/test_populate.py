@@ -127,7 +127,7 @@ def test_everything_wrong_is_said_before_training(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("WEIGHTATLAS_DATA", raising=False)
     with pytest.raises(DataError, match="WEIGHTATLAS_DATA"):
         populate(tiny(task="mnist", task_options={}), tmp_path / "z")
-    with pytest.raises(ConfigError, match=r"takes images \(3, 8, 8\)"):
+    with pytest.raises(ConfigError, match=r"takes images \(3, 8, 8\), those"):
         populate(tiny(network_options={"channels_in": 3}), tmp_path / "z")
     with pytest.raises(ConfigError, match="optimizer"):
         populate(tiny(grid={"optimizer": ["adm"]}), tmp_path / "z")

@@ -6,18 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from weightatlas import runtime
 from weightatlas.errors import ConfigError, FileError, gather
 from weightatlas.executors import Executor, create_executor
 from weightatlas.networks import create_network, input_shape_of
-from weightatlas.population.train import Checkpoint, train
+from weightatlas.population.train import train
 from weightatlas.progress import track
 from weightatlas.symmetry.verify import spec_of
 from weightatlas.tasks import Task, create_task
@@ -35,8 +32,9 @@ from weightatlas.zoo.header import (
     write_header,
 )
 from weightatlas.zoo.index import load_index, rebuild_index
-from weightatlas.zoo.lineage import digest, split_of
+from weightatlas.zoo.lineage import digest
 from weightatlas.zoo.recipe import Recipe, Run
+from weightatlas.zoo.rows import rows_of
 from weightatlas.zoo.store import clean, write_shard
 from weightatlas.zoo.table import Table
 from weightatlas.zoo.zoo import Zoo
@@ -145,7 +143,8 @@ def describe(recipe: Recipe, runs: Sequence[Run], task: Task) -> tuple[dict[str,
         shape = input_shape_of(record.name, **record.options)
         if shape != task.input_shape:
             raise ConfigError(
-                f"The network '{record.name}' takes images {shape}, task '{task.name}' has {task.input_shape}.",
+                f"The network '{record.name}' takes images {shape}, those of task '{task.name}' are "
+                f"{task.input_shape}.",
                 todo="Remove channels_in and image_size from network_options.",
             )
         spec = spec_of(module, shape)
@@ -224,51 +223,13 @@ def train_shard(job: Job, on_epoch: Callable[[int], None] | None = None) -> int:
     )
     checkpoints = list(steps)
     values = torch.cat([checkpoint.weights.cpu() for checkpoint in checkpoints])
-    tables = [rows_of(job, checkpoint, task_id(task)) for checkpoint in checkpoints]
+    constants = {"task": task_id(task), "signature": job.architecture.signature, "source": "populate"}
+    tables = [
+        rows_of(job.runs, checkpoint, job.architecture.spec, recipe.split, **constants)
+        for checkpoint in checkpoints
+    ]
     write_shard(job.folder, job.key, values, Table.concat(tables))
     return len(job.runs)
-
-
-def rows_of(job: Job, checkpoint: Checkpoint, task_name: str) -> Table:
-    """Write the columns of one checkpoint of a shard."""
-    spec, runs, count = job.architecture.spec, job.runs, len(job.runs)
-    ids = [run.id for run in runs]
-    seeds = [run.settings.key if run.settings.init_seed is None else run.settings.init_seed for run in runs]
-    lineages = [
-        digest("lineage", spec.layout_id, run.settings.init, seed)
-        for run, seed in zip(runs, seeds, strict=True)
-    ]
-    columns: dict[str, Any] = {
-        "id": [f"{name}-{checkpoint.epoch:04d}" for name in ids],
-        "network": ids,
-        "layout_id": [spec.layout_id] * count,
-        "function_id": [spec.function_id] * count,
-        "task": [task_name] * count,
-        "signature": [job.architecture.signature] * count,
-        "step": [checkpoint.epoch] * count,
-        "seed": [run.settings.key for run in runs],
-        "init_seed": seeds,
-        "lineage": lineages,
-        "lineage_source": ["init"] * count,
-        "parent": [None] * count,
-        "split": split_of(lineages, job.recipe.split),
-        "split_official": [None] * count,
-        "source": ["populate"] * count,
-        "finite": checkpoint.finite.cpu().numpy(),
-    }
-    for name in job.runs[0].hyper:
-        if name != "init_seed":
-            columns[f"hp.{name}"] = [run.hyper[name] for run in runs]
-    columns["hp.replicate"] = [run.replicate for run in runs]
-    return Table.of(columns | metric_columns(checkpoint.metrics))
-
-
-def metric_columns(metrics: dict[str, Float[Tensor, " networks"]]) -> dict[str, np.ndarray]:
-    """Bring metrics to their fixed names and add the generalization gap."""
-    columns = {name: values.double().cpu().numpy() for name, values in metrics.items()}
-    if {"train_acc", "test_acc"} <= set(columns):
-        columns["generalization_gap"] = columns["train_acc"] - columns["test_acc"]
-    return columns
 
 
 def provenance(source: str) -> dict[str, str]:

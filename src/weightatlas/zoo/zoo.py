@@ -1,45 +1,29 @@
 """Zoo: open, filter, split, and read populations of trained networks."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from weightatlas.errors import DataError, NoCode, ZooError
-from weightatlas.networks import create_network
+from weightatlas.errors import ZooError
 from weightatlas.population.forward import Population
-from weightatlas.tasks import Task, create_task
+from weightatlas.tasks import Task
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.spec import NetworkSpec
 from weightatlas.weights.vector import Signature
 from weightatlas.zoo.header import Header, read_header, task_id
 from weightatlas.zoo.index import load_index
 from weightatlas.zoo.lineage import PARTS, check_lineages, split_of
-from weightatlas.zoo.store import read_weights
+from weightatlas.zoo.source import Factory, Source
 from weightatlas.zoo.table import Table
 
 if TYPE_CHECKING:
     from weightatlas.zoo.verify import Verification
 
 By = Literal["lineage", "network", "official"]
-Factory = Callable[[], nn.Module]
-
-
-@dataclass(frozen=True, eq=False)
-class _Source:
-    """What all views of one zoo share."""
-
-    path: Path
-    header: Header
-    factories: Mapping[str, Factory]
-    tasks: dict[str, Task]
-    diverged: int
-    checked: dict[str, nn.Module] = field(default_factory=dict)
 
 
 class Zoo:
@@ -53,7 +37,7 @@ class Zoo:
         >>> train.column("test_acc").mean()                  # doctest: +SKIP
     """
 
-    def __init__(self, source: _Source, table: Table, split_by: By | None = None) -> None:
+    def __init__(self, source: Source, table: Table, split_by: By | None = None) -> None:
         self._source, self.table, self.split_by = source, table, split_by
 
     @classmethod
@@ -83,7 +67,7 @@ class Zoo:
         if len(table) == 0:
             raise ZooError(f"The zoo {path} holds no networks yet.", todo="Populate it or import into it.")
         finite = table.column("finite")
-        source = _Source(
+        source = Source(
             path, header, dict(networks or {}), {task_id(t): t for t in tasks}, int((~finite).sum())
         )
         return cls(source, table if diverged else table.take(finite))
@@ -214,7 +198,9 @@ class Zoo:
         if len(rows) == 0:
             raise ZooError(f"No network in this view has {spec!r}.", todo="Use one of zoo.specs.")
         stored = self.header.specs[str(keys[rows[0]])]
-        return Weights(self._read(rows, stored.params), stored, torch.from_numpy(rows))
+        return Weights(
+            self._source.read(self.table.take(rows), stored.params), stored, torch.from_numpy(rows)
+        )
 
     def batch(self, labels: Sequence[str] = ()) -> Batch:
         """Read all networks, one group per spec, with some properties as float tensors.
@@ -248,19 +234,7 @@ class Zoo:
             known = ", ".join(names) or "none"
             raise ZooError(f"The view has {len(names)} tasks.", todo=f"Name one of them: {known}.")
         name = name or names[0]
-        if name not in self.header.tasks:
-            raise ZooError(f"The zoo has no task '{name}'.", todo=f"Tasks: {', '.join(self.header.tasks)}.")
-        record = self.header.tasks[name]
-        if name not in self._source.tasks:
-            self._source.tasks[name] = create_task(record.name, **record.options)
-        task = self._source.tasks[name]
-        if task.sha256 != record.sha256:
-            raise DataError(
-                f"The data of task '{name}' have sha256 {task.sha256[:12]}, the networks were trained on "
-                f"{record.sha256[:12]}.",
-                todo="Use the original files.",
-            )
-        return task
+        return self._source.task(name)
 
     def network(self, spec: NetworkSpec | None = None) -> nn.Module:
         """Build a module for the networks of one spec and check that it computes the same function.
@@ -268,16 +242,7 @@ class Zoo:
         Raises:
             NoCode: No code is known, or it computes another function.
         """
-        spec = spec or self.spec
-        key = spec.function_id
-        if key is None:
-            raise NoCode(
-                f"{spec!r} was inferred from bare weights; how to run it is unknown.",
-                todo="Import the files again with their network.",
-            )
-        if key not in self._source.checked:
-            self._source.checked[key] = self._build(key, spec)
-        return self._source.checked[key]
+        return self._source.network(spec or self.spec)[0]
 
     def population(self, spec: NetworkSpec | None = None, **options: Any) -> Population:
         """Make the networks of one spec executable.
@@ -289,8 +254,8 @@ class Zoo:
         Raises:
             NoCode: No code is known, or it computes another function.
         """
-        spec = spec or self.spec
-        return Population(self.network(spec), spec, **options)
+        network, named = self._source.network(spec or self.spec)
+        return Population(network, named, **options)
 
     def signature(self, row: int) -> Signature | None:
         """Original names and dtypes of one network."""
@@ -324,37 +289,6 @@ class Zoo:
     def _spec_keys(self) -> np.ndarray:
         functions, layouts = self.table.column("function_id"), self.table.column("layout_id")
         return np.where(functions == None, layouts, functions)  # noqa: E711 (elementwise)
-
-    def _read(self, rows: Int[np.ndarray, " rows"], params: int) -> Float[Tensor, "rows params"]:
-        shards, places = self.table.column("shard")[rows], self.table.column("row")[rows]
-        sizes = self.table.column("shard_bytes")[rows]
-        values = torch.empty(len(rows), params)
-        for shard in dict.fromkeys(shards.tolist()):
-            own = np.flatnonzero(shards == shard)
-            places_here = torch.from_numpy(places[own].astype(np.int64))
-            values[own] = read_weights(self.path, shard, int(sizes[own[0]]), places_here)
-        return values
-
-    def _build(self, key: str, spec: NetworkSpec) -> nn.Module:
-        from weightatlas.symmetry.verify import spec_of
-
-        record = self.header.networks.get(key)
-        if key in self._source.factories:
-            network = self._source.factories[key]()
-        elif record is not None:
-            network = create_network(record.name, **record.options)
-        else:
-            raise NoCode(
-                f"No code is known for function {key}.",
-                todo=f"Pass your own: Zoo.open(path, networks={{'{key}': make_network}}).",
-            )
-        found = spec_of(network, spec.input_shape or ()).function_id
-        if found != key:
-            raise NoCode(
-                f"The network built for function {key} computes function {found}.",
-                todo="Pass the original code, or the version of weightatlas the zoo was made with.",
-            )
-        return network
 
 
 def _matches(column: np.ndarray, wanted: Any) -> np.ndarray:

@@ -39,7 +39,19 @@ from weightatlas.zoo.zoo import Zoo
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 _SHARD = 256
-_TEXT = ("lineage", "split_official", "task", "parent")
+_TEXT = ("lineage", "split_official", "task", "parent", "network")
+_OURS = (
+    "id",
+    "layout_id",
+    "function_id",
+    "signature",
+    "seed",
+    "init_seed",
+    "lineage_source",
+    "split",
+    "source",
+)
+_DROPPED = (*_TEXT, *_OURS, "finite", "generalization_gap", "shard", "row", "shard_bytes", "shard_sha256")
 _NUMBERS = ("step", "train_loss", "train_acc", "val_loss", "val_acc", "test_loss", "test_acc")
 
 
@@ -97,7 +109,8 @@ def import_folder(
         input_shape: Shape of one input; needed with a function.
         task: What the networks were trained on, if it is known.
         metrics: CSV or JSON with one row per file: `file` (relative to `source`) and any of step, train_acc,
-            test_acc, ..., lineage, split_official; other columns become `hp.*`.
+            test_acc, ..., lineage, split_official; other columns become `hp.*`. The networks.csv of an
+            export fits.
         name: Name of the zoo; the folder's name if none.
         split: Shares of the split.
 
@@ -187,7 +200,7 @@ def _rows(plan: _Plan, files: Sequence[Path], signatures: Sequence[str]) -> Tabl
     count = len(files)
     columns: dict[str, Any] = {
         "id": names,
-        "network": names,
+        "network": [str(label.get("network") or name) for label, name in zip(labels, names, strict=True)],
         "layout_id": [plan.spec.layout_id] * count,
         "function_id": [plan.spec.function_id] * count,
         "task": [label.get("task") or plan.task for label in labels],
@@ -207,13 +220,14 @@ def _rows(plan: _Plan, files: Sequence[Path], signatures: Sequence[str]) -> Tabl
 
 def _label_columns(labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Bring the columns of a metrics file to the fixed names; unknown ones become `hp.*`."""
-    names = dict.fromkeys(name for label in labels for name in label if name not in _TEXT)
+    names = dict.fromkeys(name for label in labels for name in label if name not in _DROPPED)
     columns: dict[str, Any] = {"step": [0] * len(labels)}
     for name in names:
         values = [label.get(name) for label in labels]
         numeric = [_number(value) for value in values]
         plain = name in _NUMBERS or all(n is not None for n, v in zip(numeric, values, strict=True) if v)
-        columns[name if name in _NUMBERS else f"hp.{name}"] = numeric if plain else values
+        fixed = name in _NUMBERS or name.startswith("hp.")
+        columns[name if fixed else f"hp.{name}"] = numeric if plain else values
     columns["step"] = [int(value or 0) for value in columns["step"]]
     if {"train_acc", "test_acc"} <= set(columns):
         pairs = zip(columns["train_acc"], columns["test_acc"], strict=True)
