@@ -30,12 +30,22 @@ class Workspace:
     def __init__(self) -> None:
         self._held: dict[object, Tensor] = {}
 
-    def take(self, key: object, shape: Sequence[int], like: Tensor, zero: bool = False) -> Tensor:
-        """Return the buffer of a key; new ones are zero if asked, old ones hold what was written last."""
-        held = self._held.get(key)
-        if held is None or held.shape != torch.Size(shape) or held.dtype != like.dtype:
+    def take(
+        self,
+        key: object,
+        shape: Sequence[int],
+        like: Tensor,
+        zero: bool = False,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Return the buffer of a key; new ones are zero if asked, old ones hold what was written last.
+
+        Fresh memory costs more than most operations here: the system hands it out page by page.
+        """
+        held, dtype = self._held.get(key), dtype or like.dtype
+        if held is None or held.shape != torch.Size(shape) or held.dtype != dtype:
             make = torch.zeros if zero else torch.empty
-            held = self._held[key] = make(tuple(shape), dtype=like.dtype, device=like.device)
+            held = self._held[key] = make(tuple(shape), dtype=dtype, device=like.device)
         return held
 
     @property
@@ -117,7 +127,20 @@ def _columns_gradient(weight: Tensor, grad: Tensor, shared: bool, out: Tensor | 
     if not shared:
         return torch.bmm(weight.transpose(1, 2), grad, out=out)
     flat = grad.reshape(-1, grad.shape[2])
-    return torch.mm(weight.reshape(flat.shape[0], -1).T, flat)[None]
+    into = None if out is None else out[0]
+    return torch.mm(weight.reshape(flat.shape[0], -1).T, flat, out=into)[None]
+
+
+def _weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
+    """Return `grad x^T` per network, computed in the order whose rows fill vector registers better."""
+    if _filled(x.shape[1]) < _filled(grad.shape[1]) and x.shape[0] == grad.shape[0]:
+        return torch.bmm(x, grad.transpose(1, 2)).transpose(1, 2)
+    return _matmul(grad, x.transpose(1, 2))
+
+
+def _filled(width: int) -> float:
+    """Share of 16-number registers that a row of `width` numbers uses."""
+    return width / (-(-width // 16) * 16)
 
 
 class Linear(Operation):
@@ -138,17 +161,19 @@ class Linear(Operation):
             )
         weight = tape.state[self.own("weight")]
         tape.saved[self.key] = xs
-        out = _matmul(weight, xs[0])
+        shape = (tape.networks, weight.shape[1], xs[0].shape[2])
+        out = _matmul(weight, xs[0], out=tape.work.take((self.key, "out"), shape, xs[0]))
         return out.add_(tape.state[self.own("bias")][:, :, None]) if self.bias else out
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
         (x,) = tape.saved[self.key]
-        tape.give(self.own("weight"), _matmul(grad, x.transpose(1, 2)))
+        tape.give(self.own("weight"), _weight_gradient(grad, x))
         if self.bias:
             tape.give(self.own("bias"), grad.sum(dim=2))
         if not needed[0]:
             return (None,)
-        return (_columns_gradient(tape.state[self.own("weight")], grad, shared=len(x) == 1),)
+        out = tape.work.take((self.key, "back"), x.shape, x)
+        return (_columns_gradient(tape.state[self.own("weight")], grad, len(x) == 1, out),)
 
 
 class Conv2d(Operation):
@@ -190,12 +215,12 @@ class Conv2d(Operation):
         if self.bias:
             tape.give(self.own("bias"), grad.flatten(2).sum(dim=2))
         grad = grad.reshape(tape.networks * self.groups, -1, columns.shape[2])
-        tape.give(self.own("weight"), _matmul(grad, columns.transpose(1, 2)))
+        tape.give(self.own("weight"), _weight_gradient(grad, columns))
         if not needed[0]:
             return (None,)
         shared = len(columns) == 1
         # Nobody needs the columns any more: their buffer takes the gradient.
-        back = _columns_gradient(self._weight(tape), grad, shared, out=None if shared else columns)
+        back = _columns_gradient(self._weight(tape), grad, shared, out=columns)
         return (self._fold(tape, back, shape, padded),)
 
     def _weight(self, tape: Tape) -> Tensor:
@@ -207,11 +232,10 @@ class Conv2d(Operation):
 
     def _size(self, padded: Tensor) -> tuple[int, int, int]:
         """Height, width and batch of the output."""
-        sides = [
-            (padded.shape[2 + i] - self.dilation[i] * (self.kernel[i] - 1) - 1) // self.stride[i] + 1
-            for i in range(2)
-        ]
-        return sides[0], sides[1], padded.shape[4]
+        return self._side(padded.shape[2], 0), self._side(padded.shape[3], 1), padded.shape[4]
+
+    def _side(self, padded: int, axis: int) -> int:
+        return (padded - self.dilation[axis] * (self.kernel[axis] - 1) - 1) // self.stride[axis] + 1
 
     def _pad(self, tape: Tape, x: Tensor) -> Tensor:
         top, left = self.padding
@@ -239,24 +263,29 @@ class Conv2d(Operation):
         return columns.view(groups, channels * prod(self.kernel) // self.groups, height * width * batch)
 
     def _fold(self, tape: Tape, columns: Tensor, shape: torch.Size, padded: torch.Size) -> Tensor:
-        """Add the patches back to where they came from."""
-        whole = tape.work.take((self.key, "back"), padded, columns).zero_()
-        height, width, batch = self._size(whole)
-        parts = columns.view(*padded[:2], *self.kernel, height, width, batch)
+        """Add the patches back to where they came from, leaving out the border."""
+        back = tape.work.take((self.key, "back"), shape, columns).zero_()
+        sizes = [self._side(padded[2 + axis], axis) for axis in (0, 1)]
+        parts = columns.view(*shape[:2], *self.kernel, *sizes, shape[4])
         for i in range(self.kernel[0]):
-            rows = slice(
-                i * self.dilation[0], i * self.dilation[0] + self.stride[0] * (height - 1) + 1, self.stride[0]
-            )
+            rows, above = self._meet(i, 0, shape[2], sizes[0])
             for j in range(self.kernel[1]):
-                start = j * self.dilation[1]
-                across = slice(start, start + self.stride[1] * (width - 1) + 1, self.stride[1])
-                whole[:, :, rows, across] += parts[:, :, i, j]
-        top, left = self.padding
-        return whole[:, :, top : top + shape[2], left : left + shape[3]]
+                across, left = self._meet(j, 1, shape[3], sizes[1])
+                back[:, :, rows, across] += parts[:, :, i, j, above, left]
+        return back
+
+    def _meet(self, offset: int, axis: int, side: int, outputs: int) -> tuple[slice, slice]:
+        """Pixels of the unpadded input that a kernel entry touches, and the outputs it touches them for."""
+        stride, start = self.stride[axis], offset * self.dilation[axis] - self.padding[axis]
+        first = max(-(start // stride), 0)
+        last = min((side - 1 - start) // stride, outputs - 1)
+        if last < first:
+            return slice(0, 0), slice(0, 0)
+        return slice(first * stride + start, last * stride + start + 1, stride), slice(first, last + 1)
 
 
 def images_last(x: Tensor) -> Tensor:
-    """View `(networks, channels, height, width, batch)` as channels-last images whose channels are the batch."""
+    """View `(networks, channels, height, width, batch)` as channels-last images, the batch as channels."""
     return x.contiguous().view(-1, *x.shape[2:]).permute(0, 3, 1, 2)
 
 
@@ -275,16 +304,35 @@ class MaxPool2d(Operation):
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
         x = images_last(xs[0])
-        out, index = torch.ops.aten.max_pool2d_with_indices(x, *self.options)
-        tape.saved[self.key] = (x, index)
-        return images_first(out, len(xs[0]))
+        shape = _pooled_shape(x, *self.options)
+        out = tape.work.take((self.key, "out"), shape, x)
+        index = tape.work.take((self.key, "index"), shape, x, dtype=torch.int64)
+        into = {"out": out.permute(0, 3, 1, 2), "indices": index.permute(0, 3, 1, 2)}
+        torch.ops.aten.max_pool2d_with_indices.out(x, *self.options, **into)
+        tape.saved[self.key] = (x, into["indices"])
+        return out.view(len(xs[0]), -1, *shape[1:])
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
         x, index = tape.saved[self.key]
-        buffer = tape.work.take((self.key, "back"), x.permute(0, 2, 3, 1).shape, x).permute(0, 3, 1, 2)
-        back = torch.ops.aten.max_pool2d_with_indices_backward.grad_input
-        back(images_last(grad), x, *self.options, index, grad_input=buffer)
-        return (images_first(buffer, len(grad)),)
+        back = tape.work.take((self.key, "back"), x.permute(0, 2, 3, 1).shape, x)
+        torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
+            images_last(grad), x, *self.options, index, grad_input=back.permute(0, 3, 1, 2)
+        )
+        return (back.view(len(grad), -1, *back.shape[1:]),)
+
+
+def _pooled_shape(
+    x: Tensor, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int], ceil: bool
+) -> tuple[int, int, int, int]:
+    """Shape (images, height, width, batch) of what pooling makes of `(images, batch, height, width)`."""
+    sides = []
+    for axis in (0, 1):
+        room = x.shape[2 + axis] + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1
+        side = -(-room // stride[axis]) if ceil else room // stride[axis]
+        if ceil and side * stride[axis] >= x.shape[2 + axis] + padding[axis]:
+            side -= 1  # a last window must start inside the input or its left border
+        sides.append(side + 1)
+    return x.shape[0], sides[0], sides[1], x.shape[1]
 
 
 class AvgPool2d(Operation):

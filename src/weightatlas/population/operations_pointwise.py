@@ -8,45 +8,52 @@ from torch import Tensor
 from weightatlas.population.operations import Grads, Operation, Tape
 
 aten = torch.ops.aten
-# Forward and backward(grad, input, output) of the activations that occur in practice.
-KNOWN: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
-    "ReLU": (torch.relu, lambda g, x, y: aten.threshold_backward(g, y, 0)),
-    "Tanh": (torch.tanh, lambda g, x, y: aten.tanh_backward(g, y)),
-    "Sigmoid": (torch.sigmoid, lambda g, x, y: aten.sigmoid_backward(g, y)),
-    "SiLU": (torch.nn.functional.silu, lambda g, x, y: aten.silu_backward(g, x)),
-    "sin": (torch.sin, lambda g, x, y: g * torch.cos(x)),
+# forward(input, out=...) and backward(grad, input, output, out) of the activations that occur in practice.
+Forward = Callable[..., Tensor]
+Backward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+KNOWN: dict[str, tuple[Forward, Backward]] = {
+    "ReLU": (
+        lambda x, out: torch.clamp_min(x, 0, out=out),
+        lambda g, x, y, out: aten.threshold_backward.grad_input(g, y, 0, grad_input=out),
+    ),
+    "Tanh": (torch.tanh, lambda g, x, y, out: aten.tanh_backward.grad_input(g, y, grad_input=out)),
+    "Sigmoid": (torch.sigmoid, lambda g, x, y, out: aten.sigmoid_backward.grad_input(g, y, grad_input=out)),
+    "SiLU": (aten.silu.out, lambda g, x, y, out: aten.silu_backward.grad_input(g, x, grad_input=out)),
+    "sin": (torch.sin, lambda g, x, y, out: torch.cos(x, out=out).mul_(g)),
 }
 
 
 class Activation(Operation):
-    """A function of each number alone.
+    """A function of each number alone that has kernels of its own."""
 
-    Args:
-        name: Unique name.
-        function: The function; differentiated by autograd unless `backward` is given.
-        derivative: (grad, input, output) -> gradient of the input.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        function: Callable[[Tensor], Tensor],
-        derivative: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
-    ) -> None:
+    def __init__(self, name: str, forward: Forward, backward: Backward) -> None:
         super().__init__(name)
-        self.function, self.derivative = function, derivative
+        self.compute, self.derive = forward, backward
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
-        out = self.function(xs[0])
+        out = self.compute(xs[0], out=tape.work.take((self.key, "out"), xs[0].shape, xs[0]))
         tape.saved[self.key] = (xs[0], out)
         return out
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
         x, y = tape.saved[self.key]
-        if self.derivative is not None:
-            return (self.derivative(grad, x, y),)
+        return (self.derive(grad, x, y, tape.work.take((self.key, "back"), x.shape, x)),)
+
+
+class Pointwise(Operation):
+    """Any function of each number alone, differentiated by autograd."""
+
+    def __init__(self, name: str, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(name)
+        self.function = function
+
+    def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
+        tape.saved[self.key] = xs
+        return self.function(xs[0])
+
+    def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
         with torch.enable_grad():
-            leaf = x.detach().requires_grad_(True)
+            leaf = tape.saved[self.key][0].detach().requires_grad_(True)
             return torch.autograd.grad(self.function(leaf), leaf, grad)
 
 
@@ -127,41 +134,41 @@ class BatchNorm(Operation):
         return tuple(self.own(leaf) for leaf in leaves)
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
-        x = xs[0].flatten(2)
+        x = xs[0].expand(tape.networks, *xs[0].shape[1:])
+        rows = x.reshape(1, -1, x[0, 0].numel())  # one batch whose channels are all channels of all networks
         own = tape.training or not self.tracks
-        if own:
-            variance, mean = torch.var_mean(x, dim=2, correction=0)
-            if self.tracks:
-                self._remember(tape, mean, variance, x.shape[2])
-        else:
-            mean, variance = tape.state[self.own("running_mean")], tape.state[self.own("running_var")]
-        inverse = torch.rsqrt(variance + self.epsilon)
-        scale = inverse * tape.state[self.own("weight")] if self.affine else inverse.expand(tape.networks, -1)
-        shift = -mean * scale
-        shift = shift + tape.state[self.own("bias")] if self.affine else shift
-        tape.saved[self.key] = (x, mean, inverse, scale, own)
-        return torch.addcmul(shift[:, :, None], x, scale[:, :, None]).view(tape.networks, *xs[0].shape[1:])
+        weight, bias = (self._row(tape, leaf) for leaf in ("weight", "bias"))
+        mean, variance = (self._row(tape, leaf) for leaf in ("running_mean", "running_var"))
+        if own and mean is not None and variance is not None:
+            mean, variance = mean.clone(), variance.clone()
+        out = tape.work.take((self.key, "out"), rows.shape, rows)
+        seen = [tape.work.take((self.key, leaf), (rows.shape[1],), rows) for leaf in ("mean", "inverse")]
+        into = {"out": out, "save_mean": seen[0], "save_invstd": seen[1]}
+        aten.native_batch_norm.out(rows, weight, bias, mean, variance, own, self.momentum, self.epsilon, **into)
+        if own and mean is not None and variance is not None:
+            fresh = {"running_mean": mean, "running_var": variance}
+            tape.statistics |= {self.own(k): v.view(tape.networks, -1) for k, v in fresh.items()}
+        tape.saved[self.key] = (rows, weight, mean, variance, *seen, own, len(xs[0]))
+        return out.view(x.shape)
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
-        x, mean, inverse, scale, own = tape.saved[self.key]
-        shape, grad = grad.shape, grad.flatten(2)
-        total = grad.sum(dim=2)
-        normal = (x - mean[:, :, None]) * inverse[:, :, None]
-        along = (grad * normal).sum(dim=2)
+        rows, weight, mean, variance, *seen, own, count = tape.saved[self.key]
+        shape, grad = grad.shape, grad.reshape(rows.shape)
+        wanted = [needed[0], True, True]
+        back, along, total = aten.native_batch_norm_backward(
+            grad, rows, weight, mean, variance, *seen, own, self.epsilon, wanted
+        )
         if self.affine:
             tape.give(self.own("weight"), along)
             tape.give(self.own("bias"), total)
-        back = grad * scale[:, :, None]
-        if own:
-            count = x.shape[2]
-            back -= (scale / count)[:, :, None] * (total[:, :, None] + normal * along[:, :, None])
-        else:
+        if not own:
+            inverse = torch.rsqrt(variance + self.epsilon)
+            scale = inverse if weight is None else inverse * weight
             tape.give(self.own("running_mean"), -total * scale)
             tape.give(self.own("running_var"), -0.5 * along * scale * inverse)
-        return (summed(back, len(x)).view(len(x), *shape[1:]),)
+        return (summed(back.view(shape), count),) if needed[0] else (None,)
 
-    def _remember(self, tape: Tape, mean: Tensor, variance: Tensor, count: int) -> None:
-        fresh = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
-        for leaf, value in fresh.items():
-            before = tape.state[self.own(leaf)]
-            tape.statistics[self.own(leaf)] = torch.lerp(before, value.expand_as(before), self.momentum)
+    def _row(self, tape: Tape, leaf: str) -> Tensor | None:
+        """Join a tensor of all networks to one row, or none if the layer has none."""
+        value = tape.state[self.own(leaf)] if self.own(leaf) in self.tensors else None
+        return None if value is None else value.reshape(-1)

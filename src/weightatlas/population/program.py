@@ -134,7 +134,7 @@ def _pointwise(node: fx.Node) -> ops.Operation:
     def call(x: Tensor) -> Tensor:
         return target(*(x if isinstance(a, fx.Node) else a for a in args), **kwargs)
 
-    return points.Activation(node.name, call)
+    return points.Pointwise(node.name, call)
 
 
 def _mean(node: fx.Node) -> ops.Operation:
@@ -145,7 +145,11 @@ def _mean(node: fx.Node) -> ops.Operation:
     return ops.GlobalMean(node.name, keep)
 
 
-_FUNCTIONS: dict[str, Callable[[fx.Node], ops.Operation]] = dict.fromkeys((*("relu", "tanh", "sigmoid", "silu", "gelu", "leaky_relu", "elu", "softplus", "sin", "cos", "exp"), *("mul", "truediv", "add", "sub", "neg", "square", "abs")), _pointwise) | {"mean": _mean}
+_POINTWISE = (
+    "relu tanh sigmoid silu gelu leaky_relu elu softplus sin cos exp mul truediv add sub neg square abs"
+)
+_FUNCTIONS: dict[str, Callable[[fx.Node], ops.Operation]] = dict.fromkeys(_POINTWISE.split(), _pointwise)
+_FUNCTIONS["mean"] = _mean
 
 _ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.GELU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.Softplus)
 _ACTIVATIONS += (nn.ReLU6, nn.Mish, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LogSigmoid, nn.Softsign)
@@ -156,7 +160,7 @@ def _module(module: nn.Module, name: str) -> ops.Operation:
     kind = type(module).__name__
     if type(module) in _ACTIVATIONS:
         known = points.KNOWN.get(kind)
-        return points.Activation(name, *known) if known else points.Activation(name, pure(module))
+        return points.Activation(name, *known) if known else points.Pointwise(name, pure(module))
     if type(module) in _MODULES:
         return _MODULES[type(module)](module, name)
     raise NoProgram(f"layer '{name}' ({kind}) has no batched form")
