@@ -43,7 +43,7 @@ class GroupCheck:
         members: Its size.
         tensors: Names of the tensors it touches.
         error: Relative change of the outputs under the permutation; should be 0.
-        control: Relative change when only one tensor is permuted; must not be 0.
+        control: Relative change when only one place is permuted; must not be 0.
         kept: Whether the group is in the verified spec.
     """
 
@@ -111,7 +111,7 @@ def verify(
 
     The network gets random weights, biases, norm scales and running statistics. Every group is
     permuted on its own, then all together; outputs must agree within 1e-9. As a negative control
-    only one tensor of the group is permuted, which must change the outputs.
+    only one place that the group touches is permuted, which must change the outputs.
 
     Args:
         network: The module the spec was traced from; it is not changed.
@@ -204,15 +204,15 @@ class _Runner:
         return tuple(found)
 
     def check(self, group: int) -> GroupCheck:
-        """Permute one group, then, as a control, only one of its axes."""
+        """Permute one group, then, as a control, only one of the places it touches."""
         perms = self.permutations([group])
         uses = uses_of(self.spec, group)
         error = self.change(permute(self.values, perms, self.spec))
         control = 0.0
         for tensor, axis in uses:
-            control = max(control, self.change(self._permute_axis(tensor, axis, perms)))
-            if control > _VISIBLE:
-                break
+            for place, segment in enumerate(self.spec.tensors[tensor].axes[axis]):
+                if segment.group == group and control <= _VISIBLE:
+                    control = max(control, self.change(self._misuse(tensor, axis, place, perms)))
         names = tuple(dict.fromkeys(self.spec.tensors[tensor].name for tensor, _ in uses))
         kept = error <= _TOLERANCE and control > _VISIBLE
         return GroupCheck(group, self.spec.groups[group], names, error, control, kept)
@@ -229,16 +229,17 @@ class _Runner:
                 kept, error = [*kept, group], change
         return kept, error
 
-    def _permute_axis(self, tensor: int, axis: int, perms: Permutations) -> Float[Tensor, "1 params"]:
-        """Permute a single axis of a single tensor: almost always wrong."""
+    def _misuse(self, tensor: int, axis: int, place: int, perms: Permutations) -> Float[Tensor, "1 params"]:
+        """Permute a single segment of a single axis: almost always wrong."""
         part = parts_of(self.spec)[tensor]
-        axes = tuple(
-            old if other == axis else (Segment(members=size),)
-            for other, (old, size) in enumerate(zip(part.axes, part.shape, strict=True))
+        alone = tuple(
+            segment if number == place else Segment(members=segment.size)
+            for number, segment in enumerate(part.axes[axis])
         )
+        axes = tuple(alone if i == axis else (Segment(members=size),) for i, size in enumerate(part.shape))
         values = self.values.clone()
         block = values[:, part.start : part.stop]
-        block.copy_(permute_tensor(block, replace(part, axes=axes), perms).flatten(1))
+        block.copy_(permute_tensor(block, replace(part, axes=axes, runs=(1,) * len(axes)), perms).flatten(1))
         return values
 
 

@@ -135,30 +135,30 @@ _POOLS = [
 ]
 
 
-@rule(*_POOLS, "interpolate", "upsample", "unfold_spatial")
+@rule(*_POOLS, "interpolate", "upsample", "reflection_pad", "replication_pad", "circular_pad")
 def _spatial(call: Call) -> Tracked:
     """Each channel alone: batch and channels stay, positions change."""
     x = call["input"]
     return Tracked([*x.lines[:2], *constants(call.shape[2:]).lines])
 
 
-@rule("pad", "constant_pad")
+@rule("pad")
 def _pad(call: Call) -> Tracked:
-    """Zeros join an axis as fixed entries; other ways of padding only on fixed axes."""
+    """Equal numbers join an axis, free among themselves; other ways of padding need a fixed axis."""
     x, pad = call["input"], call.get("pad", call.get("padding"))
     pad = (pad,) * (2 * (len(x.lines) - 2)) if isinstance(pad, int) else tuple(pad)
     lines = list(x.lines)
     for back in range(len(pad) // 2):
         before, after = pad[2 * back : 2 * back + 2]
         axis = len(lines) - 1 - back
-        plain = call.get("mode", "constant") == "constant" and min(before, after) >= 0
-        if not plain and (before or after):
+        if call.get("mode", "constant") != "constant" or min(before, after) < 0:
             fix(lines[axis])
         if is_fixed(lines[axis]):
             lines[axis] = constant(call.shape[axis])
-        elif before or after:
-            lines[axis] = tuple(r for n in (before,) if n for r in constant(n)) + lines[axis]
-            lines[axis] += tuple(r for n in (after,) if n for r in constant(n))
+        else:
+            lines[axis] = tuple(
+                run for line in (fresh(before), lines[axis], fresh(after)) for run in line if run.size
+            )
     return Tracked(lines)
 
 

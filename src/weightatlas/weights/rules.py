@@ -210,7 +210,8 @@ def _embedding(call: Call) -> Tracked:
 def _multihead_attention(call: Call) -> list[Tracked]:
     """Heads move as a whole; with one head, keys and values move each on their own."""
     query, key, value, heads = call["query"], call["key"], call["value"], call["num_heads"]
-    if call.get("bias_k") is not None or call.get("add_zero_attn") or call.get("attn_mask") is not None:
+    masks = (call.get("attn_mask"), call.get("key_padding_mask"), call.get("bias_k"))
+    if call.get("add_zero_attn") or any(mask is not None for mask in masks):
         raise Opaque("attention with extra keys or a mask")
     out = call["out_proj.weight"]
     width = out.shape[1]
@@ -230,6 +231,43 @@ def _multihead_attention(call: Call) -> list[Tracked]:
     tie(out.lines[0], call.get("out_proj.bias"))
     attended = Tracked([*query.lines[:-1], out.lines[0]])
     return [attended, *(constants(shape) for shape in call.shapes[1:])]
+
+
+@rule("transformer_encoder_layer")
+def _transformer_encoder_layer(call: Call) -> Tracked:
+    return _encoder_layer(call, call["input"], "")
+
+
+@rule("transformer_encoder")
+def _transformer_encoder(call: Call) -> Tracked:
+    x = call["input"]
+    for number in range(call["num_layers"]):
+        x = _encoder_layer(call, x, f"layers.{number}.")
+    if call.get("norm.weight") is not None:
+        tie(x.lines[-1], call["norm.weight"], call.get("norm.bias"))
+    return x
+
+
+def _encoder_layer(call: Call, x: Tracked, prefix: str) -> Tracked:
+    """Compose attention, feed-forward layers and norms; pre- and post-norm tie the same axes."""
+    if len(call.arguments.keys() & {"src_mask", "mask", "src_key_padding_mask"}) or call.extra:
+        raise Opaque("a transformer with a mask")
+    parts = {name.removeprefix(prefix): value for name, value in call.arguments.items()}
+    own = {name.removeprefix("self_attn."): value for name, value in parts.items()}
+    attention = Call(
+        {**own, "query": x, "key": x, "value": x, "num_heads": call["num_heads"]}, shapes=[x.shape]
+    )
+    attended = broadcast([x, RULES["multihead_attention"](attention)[0]], x.shape)
+    hidden = _linear(
+        Call({"input": attended, "weight": parts["linear1.weight"], "bias": parts.get("linear1.bias")})
+    )
+    out = _linear(
+        Call({"input": hidden, "weight": parts["linear2.weight"], "bias": parts.get("linear2.bias")})
+    )
+    x = broadcast([attended, out], x.shape)
+    for norm in ("norm1", "norm2"):
+        tie(x.lines[-1], parts.get(f"{norm}.weight"), parts.get(f"{norm}.bias"))
+    return x
 
 
 @rule("scaled_dot_product_attention")

@@ -18,7 +18,7 @@ _ROWS = 256  # networks of one chunk: small enough that a chunk stays in the cac
 def layer_statistics(
     values: Float[Tensor, "networks params"],
     spec: NetworkSpec,
-    quantiles: Sequence[float] = QUANTILES,
+    quantiles: Sequence[float | int] = QUANTILES,
 ) -> Float[Tensor, "networks features"]:
     """Describe each network by the mean, standard deviation and quantiles of each tensor.
 
@@ -29,7 +29,7 @@ def layer_statistics(
         >>> from weightatlas.weights.spec import NetworkSpec, Segment, TensorSpec
         >>> fixed = ((Segment(members=3),),)
         >>> spec = NetworkSpec(tensors=(TensorSpec(name="b", shape=(3,), role="bias", axes=fixed, layer=0),))
-        >>> layer_statistics(torch.tensor([[3.0, 1.0, 2.0]]), spec, (0, 0.5, 1)).round(decimals=3)
+        >>> layer_statistics(torch.tensor([[3.0, 1.0, 2.0]]), spec, (0.0, 0.5, 1.0)).round(decimals=3)
         tensor([[2.0000, 0.8160, 1.0000, 2.0000, 3.0000]])
 
     Args:
@@ -56,13 +56,13 @@ def layer_statistics(
     return torch.cat(parts)
 
 
-def statistic_names(spec: NetworkSpec, quantiles: Sequence[float] = QUANTILES) -> list[str]:
+def statistic_names(spec: NetworkSpec, quantiles: Sequence[float | int] = QUANTILES) -> list[str]:
     """Name the features of `layer_statistics`: tensor name and statistic."""
     kinds = ["mean", "std", *(f"q{round(100 * q)}" for q in quantiles)]
     return [f"{tensor.name}.{kind}" for tensor in spec.tensors for kind in kinds]
 
 
-def _describe(values: Tensor, spec: NetworkSpec, quantiles: Sequence[float]) -> Tensor:
+def _describe(values: Tensor, spec: NetworkSpec, quantiles: Sequence[float | int]) -> Tensor:
     """Describe a few networks; the rows of each tensor are sorted in one call."""
     features = []
     for tensor, start in zip(spec.tensors, spec.offsets, strict=True):
@@ -81,7 +81,7 @@ def _sorted(block: Tensor) -> Tensor:
     return torch.from_numpy(np.sort(block.numpy(), axis=1))
 
 
-def _quantiles(ordered: Tensor, quantiles: Sequence[float]) -> Tensor:
+def _quantiles(ordered: Tensor, quantiles: Sequence[float | int]) -> Tensor:
     """Interpolate between the order statistics of each row."""
     place = torch.tensor(quantiles, dtype=torch.float64) * (ordered.shape[1] - 1)
     low, high = place.floor().long(), place.ceil().long()

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import weightatlas.weights.entrywise
 import weightatlas.weights.reshapes  # noqa: F401  (both register their rules)
@@ -84,6 +84,7 @@ class _Tracing(fx.Interpreter):
         self.layers: dict[tuple[str, str], int] = {}
         self.graph_nodes: list[Node] = []
         self.positions: dict[fx.Node, int] = {}
+        self.constants: dict[int, Tensor] = {}
 
     def propagate(self, input_shape: tuple[int, ...], dtype: torch.dtype) -> None:
         """Run the network once on a fake batch."""
@@ -212,8 +213,8 @@ class _Tracing(fx.Interpreter):
                 self._use(name, "parameter", name)
                 self._emit(node, "parameter", [], {}, [self.index[name]])
             else:
-                value = self.env[node] if node in self.env else self.fetch_attr(str(node.target))
-                self._emit(node, "constant", [], {"digest": _digest(value)}, [])
+                self.constants[len(self.graph_nodes)] = self.fetch_attr(str(node.target))
+                self._emit(node, "constant", [], {}, [])
         return self.positions[node]
 
     def _emit(
@@ -236,6 +237,8 @@ class _Tracing(fx.Interpreter):
             for run in (run for line in tracked.lines for run in resolve(line)):
                 if not run.symbol.fixed:
                     groups.setdefault(run.symbol, len(groups))
+        for place, value in self.constants.items():
+            self.graph_nodes[place] = Node(op="constant", attributes={"digest": _digest(value)})
         aliases: dict[str, list[str]] = {}
         for name, canonical in self.canonical.items():
             if name != canonical:
@@ -264,10 +267,10 @@ class _Tracing(fx.Interpreter):
 
 def _role(op: str, argument: str, name: str, tensor: Tensor) -> Role:
     """Name what a tensor does for the operation that first uses it."""
-    argument = argument.rpartition(".")[2]
+    owner, _, argument = argument.rpartition(".")
     if argument in ("running_mean", "running_var"):
         return argument
-    if op.endswith("_norm"):
+    if op.endswith("_norm") or re.search(r"norm\d*$", owner):
         return "norm_scale" if argument == "weight" else "norm_shift"
     if op == "embedding":
         return "embedding"
@@ -306,8 +309,6 @@ def _is_fixed(tracked: Tracked) -> bool:
     return all(run.symbol.fixed for line in tracked.lines for run in resolve(line))
 
 
-def _digest(value: Any) -> str:
+def _digest(value: Tensor) -> str:
     """Hash the values of a constant tensor."""
-    if isinstance(value, FakeTensor) or not isinstance(value, Tensor):
-        return repr(value)
-    return hashlib.sha256(value.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+    return hashlib.sha256(repr((value.dtype, value.tolist())).encode()).hexdigest()[:16]
