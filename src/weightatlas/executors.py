@@ -1,7 +1,7 @@
 """Where independent pieces of work run: one protocol, chosen by name."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from weightatlas import runtime
 from weightatlas.registry import Registry
@@ -54,8 +54,9 @@ class ProcessExecutor:
         """Yield `fn(task)` for every task, in order of completion."""
         from joblib import Parallel, delayed
 
-        run = Parallel(self.workers, backend="loky", return_as="generator_unordered", batch_size=1)
-        return run(delayed(_single_thread)(fn, task) for task in tasks)
+        run = Parallel(self.workers, backend="loky", return_as="generator_unordered", batch_size=1)  # pyright: ignore[reportArgumentType]
+        results = run(delayed(_single_thread)(fn, task) for task in tasks)
+        return cast("Iterator[Result]", results)
 
 
 def create_executor(executor: "str | Executor", **options: Any) -> "Executor":

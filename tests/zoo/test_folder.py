@@ -148,3 +148,25 @@ def test_exported_zoo_comes_back(trained: Path, tmp_path: Path) -> None:
     for name in ("network", "lineage", "split", "test_acc", "generalization_gap", "epoch", "lr"):
         assert (done.zoo.column(name)[order[0]] == zoo.column(name)[order[1]]).all(), name
     assert torch.equal(done.zoo.weights().values[order[0]], zoo.weights().values[order[1]])
+
+
+def test_children_belong_to_the_family_of_their_root(checkpoints: Path, tmp_path: Path) -> None:
+    lines = [
+        "file,parent",
+        "single.pt,run3/epoch2.safetensors",
+        "run3/epoch2.safetensors,run4/epoch1.safetensors",
+    ]
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    zoo = import_folder(
+        checkpoints, tmp_path / "zoo", "mlp", network_options=OPTIONS, metrics=tmp_path / "m.csv"
+    ).zoo
+    by_file = dict(zip(zoo.column("source"), zoo.column("lineage"), strict=True))
+    assert by_file["single.pt"] == by_file["run3/epoch2.safetensors"] == by_file["run4/epoch2.safetensors"]
+    assert by_file["run3/epoch1.safetensors"] == "run3"
+    assert set(zoo.filter(source="single.pt").column("lineage_source")) == {"parent"}
+    lines.append("run4/epoch1.safetensors,single.pt")
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    with pytest.raises(ZooError, match="circle"):
+        import_folder(
+            checkpoints, tmp_path / "zoo2", "mlp", network_options=OPTIONS, metrics=tmp_path / "m.csv"
+        )

@@ -85,7 +85,7 @@ def test_split_shares() -> None:
 def test_bad_recipes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
         Recipe.build({**TINY, "epoch": 3})
-    with pytest.raises(ConfigError, match="unknown key 'grid.learning_rate'"):
+    with pytest.raises(ConfigError, match=r"unknown key 'grid\.learning_rate'"):
         tiny(grid={"learning_rate": [1e-3]})
     with pytest.raises(ConfigError, match="checkpoints \\[9\\]"):
         tiny(checkpoints=[9])

@@ -32,7 +32,7 @@ def digits_task(**options: Any) -> Task:
 def _digits(options: tuple[tuple[str, Any], ...]) -> Task:
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     images = np.asarray(bunch["images"]).astype(np.uint8)
     labels = np.asarray(bunch["target"]).astype(np.int64)
     return build_task("digits", (images, labels), None, val_share=0.2, scale=16.0, **dict(options))

@@ -36,7 +36,7 @@ class TaskRecord(Config):
     """How a task of the zoo is created again, and the hash of its data."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     sha256: str
     input_shape: tuple[int, int, int]
     classes: int
@@ -46,7 +46,7 @@ class NetworkRecord(Config):
     """How networks of one function are built: a registry name and its options."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class Header(Config):
@@ -67,11 +67,11 @@ class Header(Config):
     name: str
     split: Shares = Shares()
     recipe: dict[str, Any] | None = None
-    tasks: dict[str, TaskRecord] = {}
-    specs: dict[str, NetworkSpec] = {}
-    signatures: dict[str, Signature] = {}
-    networks: dict[str, NetworkRecord | None] = {}
-    provenance: dict[str, Any] = {}
+    tasks: dict[str, TaskRecord] = Field(default_factory=dict)
+    specs: dict[str, NetworkSpec] = Field(default_factory=dict)
+    signatures: dict[str, Signature] = Field(default_factory=dict)
+    networks: dict[str, NetworkRecord | None] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)
     format: int = FORMAT
 
 

@@ -1,7 +1,7 @@
 """Which networks are relatives, and a split that keeps relatives together."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,3 +52,22 @@ def check_lineages(lineages: np.ndarray) -> None:
             todo="Add networks with other initializations, or ask for by='network': relatives then "
             "stand on both sides, and results look better than they are.",
         )
+
+
+def root_of(name: str, parents: Mapping[str, str]) -> str:
+    """Follow parents to the network a family starts with.
+
+    Example:
+        >>> root_of("pruned", {"pruned": "tuned", "tuned": "base"})
+        'base'
+
+    Raises:
+        ZooError: The parents form a circle.
+    """
+    seen = [name]
+    while name in parents:
+        name = parents[name]
+        if name in seen:
+            raise ZooError(f"Parents form a circle: {' -> '.join([*seen, name])}.", todo="Correct `parent`.")
+        seen.append(name)
+    return name

@@ -146,9 +146,9 @@ class Recipe(Config):
 
     name: str
     task: str
-    task_options: dict[str, Any] = {}
+    task_options: dict[str, Any] = Field(default_factory=dict)
     network: str
-    network_options: dict[str, Any] = {}
+    network_options: dict[str, Any] = Field(default_factory=dict)
     epochs: int = Field(ge=1)
     checkpoints: tuple[int, ...] = ()
     grid: Grid = Grid()

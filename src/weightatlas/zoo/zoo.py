@@ -38,7 +38,8 @@ class Zoo:
     """
 
     def __init__(self, source: Source, table: Table, split_by: By | None = None) -> None:
-        self._source, self.table, self.split_by = source, table, split_by
+        self._source, self.table = source, table
+        self.split_by: By | None = split_by
 
     @classmethod
     def open(
@@ -233,8 +234,7 @@ class Zoo:
         if name is None and len(names) != 1:
             known = ", ".join(names) or "none"
             raise ZooError(f"The view has {len(names)} tasks.", todo=f"Name one of them: {known}.")
-        name = name or names[0]
-        return self._source.task(name)
+        return self._source.task(name or names[0])
 
     def network(self, spec: NetworkSpec | None = None) -> nn.Module:
         """Build a module for the networks of one spec and check that it computes the same function.

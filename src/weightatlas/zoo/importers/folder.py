@@ -1,16 +1,15 @@
 """A folder of state dict files -> zoo."""
 
-import csv
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from weightatlas.errors import ConfigError, DataError, FileError, WeightAtlasError, ZooError
+from weightatlas.errors import ConfigError, FileError, WeightAtlasError, ZooError
 from weightatlas.networks import create_network, input_shape_of
 from weightatlas.progress import track
 from weightatlas.symmetry.verify import spec_of
@@ -30,8 +29,9 @@ from weightatlas.zoo.header import (
     task_id,
     write_header,
 )
+from weightatlas.zoo.importers.metrics import label_columns, read_metrics
 from weightatlas.zoo.index import load_index, rebuild_index
-from weightatlas.zoo.lineage import digest, split_of
+from weightatlas.zoo.lineage import digest, root_of, split_of
 from weightatlas.zoo.populate import provenance
 from weightatlas.zoo.store import write_shard
 from weightatlas.zoo.table import Table
@@ -39,20 +39,6 @@ from weightatlas.zoo.zoo import Zoo
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 _SHARD = 256
-_TEXT = ("lineage", "split_official", "task", "parent", "network")
-_OURS = (
-    "id",
-    "layout_id",
-    "function_id",
-    "signature",
-    "seed",
-    "init_seed",
-    "lineage_source",
-    "split",
-    "source",
-)
-_DROPPED = (*_TEXT, *_OURS, "finite", "generalization_gap", "shard", "row", "shard_bytes", "shard_sha256")
-_NUMBERS = ("step", "train_loss", "train_acc", "val_loss", "val_acc", "test_loss", "test_acc")
 
 
 @dataclass(frozen=True)
@@ -70,7 +56,7 @@ class Imported:
     skipped: dict[Path, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Plan:
     source: Path
     folder: Path
@@ -78,6 +64,11 @@ class _Plan:
     task: str | None
     shares: Shares
     labels: Mapping[str, Mapping[str, Any]]
+
+    @cached_property
+    def parents(self) -> dict[str, str]:
+        """File -> file it was made from."""
+        return {file: row["parent"] for file, row in self.labels.items() if "parent" in row}
 
 
 def import_folder(
@@ -109,8 +100,8 @@ def import_folder(
         input_shape: Shape of one input; needed with a function.
         task: What the networks were trained on, if it is known.
         metrics: CSV or JSON with one row per file: `file` (relative to `source`) and any of step, train_acc,
-            test_acc, ..., lineage, split_official; other columns become `hp.*`. The networks.csv of an
-            export fits.
+            test_acc, ..., lineage, parent (a file), split_official; other columns become `hp.*`. The
+            networks.csv of an export fits.
         name: Name of the zoo; the folder's name if none.
         split: Shares of the split.
 
@@ -153,7 +144,11 @@ def _read_all(plan: _Plan, header: Header, files: Sequence[Path]) -> tuple[list[
     present = load_index(plan.folder) if has_header(plan.folder) else Table.of({})
     known = set(present.column("id").tolist()) if len(present) else set()
     read: list[Path] = []
-    skipped = {path: "is in the zoo already" for path in files if _name(plan.source, path) in known}
+    skipped = {
+        path: "is in the zoo already"
+        for path in files
+        if _name(path.relative_to(plan.source).as_posix()) in known
+    }
     fresh = [path for path in files if path not in skipped]
     with track(len(fresh), "reading checkpoints") as progress:
         for start in range(0, len(fresh), _SHARD):
@@ -190,13 +185,10 @@ def _write(plan: _Plan, header: Header, states: Mapping[Path, StateDict]) -> Hea
 
 
 def _rows(plan: _Plan, files: Sequence[Path], signatures: Sequence[str]) -> Table:
-    names = [_name(plan.source, path) for path in files]
+    names = [_name(path.relative_to(plan.source).as_posix()) for path in files]
     labels = [plan.labels.get(str(path.relative_to(plan.source).as_posix()), {}) for path in files]
-    runs = [path.parent.relative_to(plan.source).as_posix() for path in files]
-    lineages = [
-        str(label.get("lineage") or (name if run == "." else run))
-        for label, name, run in zip(labels, names, runs, strict=True)
-    ]
+    families = [_family(plan, path) for path in files]
+    lineages = [family for family, _ in families]
     count = len(files)
     columns: dict[str, Any] = {
         "id": names,
@@ -208,52 +200,14 @@ def _rows(plan: _Plan, files: Sequence[Path], signatures: Sequence[str]) -> Tabl
         "seed": np.zeros(count, np.int64),
         "init_seed": np.zeros(count, np.int64),
         "lineage": lineages,
-        "lineage_source": [_origin(label, run) for label, run in zip(labels, runs, strict=True)],
+        "lineage_source": [origin for _, origin in families],
         "parent": [label.get("parent") for label in labels],
         "split": split_of(lineages, plan.shares),
         "split_official": [label.get("split_official") for label in labels],
         "source": [path.relative_to(plan.source).as_posix() for path in files],
         "finite": [True] * count,
     }
-    return Table.of(columns | _label_columns(labels))
-
-
-def _label_columns(labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Bring the columns of a metrics file to the fixed names; unknown ones become `hp.*`."""
-    names = dict.fromkeys(name for label in labels for name in label if name not in _DROPPED)
-    columns: dict[str, Any] = {"step": [0] * len(labels)}
-    for name in names:
-        values = [label.get(name) for label in labels]
-        numeric = [_number(value) for value in values]
-        plain = name in _NUMBERS or all(n is not None for n, v in zip(numeric, values, strict=True) if v)
-        fixed = name in _NUMBERS or name.startswith("hp.")
-        columns[name if fixed else f"hp.{name}"] = numeric if plain else values
-    columns["step"] = [int(value or 0) for value in columns["step"]]
-    if {"train_acc", "test_acc"} <= set(columns):
-        pairs = zip(columns["train_acc"], columns["test_acc"], strict=True)
-        columns["generalization_gap"] = [None if a is None or b is None else a - b for a, b in pairs]
-    return columns
-
-
-def read_metrics(path: Path) -> dict[str, dict[str, Any]]:
-    """Read one row per file from CSV (with header) or JSON (list of objects, or object by file).
-
-    Raises:
-        FileError: It cannot be read.
-        DataError: There is no column `file`.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        rows = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path} cannot be read: {error}.", todo="Give a CSV or JSON file.") from None
-    if isinstance(rows, dict):
-        rows = [{"file": name, **row} for name, row in rows.items()]
-    if not rows or any("file" not in row for row in rows):
-        raise DataError(f"{path} has no column 'file'.", todo="Name the checkpoint of every row in 'file'.")
-    return {
-        row["file"]: {k: v for k, v in row.items() if k != "file" and v not in ("", None)} for row in rows
-    }
+    return Table.of(columns | label_columns(labels))
 
 
 def _function(
@@ -278,19 +232,17 @@ def _open_or_merge(folder: Path, header: Header) -> Header:
     return merge(old, header)
 
 
-def _origin(label: Mapping[str, Any], run: str) -> str:
-    if label.get("lineage"):
-        return "metrics"
-    return "file" if run == "." else "folder"
+def _family(plan: _Plan, path: Path) -> tuple[str, str]:
+    """Name the lineage of a file and where that knowledge comes from."""
+    own = path.relative_to(plan.source).as_posix()
+    root = root_of(own, plan.parents)
+    if lineage := plan.labels.get(root, {}).get("lineage"):
+        return str(lineage), "metrics"
+    run = Path(root).parent.as_posix()
+    source = "file" if run == "." else "folder"
+    return (_name(root) if run == "." else run), (source if root == own else "parent")
 
 
-def _name(source: Path, path: Path) -> str:
-    """A unique id that is also a file name."""
-    return "__".join(path.relative_to(source).parts).replace(".", "_")
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
+def _name(file: str) -> str:
+    """Turn a relative path into a unique id that is also a file name."""
+    return file.replace("/", "__").replace(".", "_")
