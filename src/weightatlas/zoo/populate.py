@@ -114,8 +114,9 @@ def populate(
 
 def _work(runner: Executor, jobs: Sequence[Job], recipe: Recipe) -> None:
     """Train all jobs; the index is brought up to date even after an interruption."""
+    if not jobs:
+        return
     total = sum(len(job.runs) for job in jobs) * max(recipe.kept)
-    folder = jobs[0].folder if jobs else None
     try:
         with track(total, f"training {sum(len(job.runs) for job in jobs)} networks") as progress:
             if runner.workers == 1:
@@ -125,8 +126,7 @@ def _work(runner: Executor, jobs: Sequence[Job], recipe: Recipe) -> None:
             for count in runner.map(train_shard, jobs):
                 progress.advance(count * max(recipe.kept))
     finally:
-        if folder is not None:
-            rebuild_index(folder)
+        rebuild_index(jobs[0].folder)
 
 
 def describe(recipe: Recipe, runs: Sequence[Run], task: Task) -> tuple[dict[str, Architecture], Header]:
