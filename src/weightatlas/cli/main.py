@@ -19,7 +19,6 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "quickstart": Verb("quickstart", "quickstart", "the whole story on bundled data; ends in a report"),
     "zoo populate": Verb("zoo", "populate", "train the networks of a recipe"),
     "zoo import": Verb("zoo", "import_", "make a zoo of a folder of checkpoints"),
     "zoo info": Verb("zoo", "info", "what is in a zoo"),
@@ -28,11 +27,9 @@ VERBS = {
     "fit": Verb("fit", "fit", "train an encoder on a zoo"),
     "embed": Verb("embed", "embed", "networks to embeddings"),
     "predict": Verb("predict", "predict", "accuracy and other properties from weights alone"),
-    "reconstruct": Verb("reconstruct", "reconstruct", "rebuild networks from their codes"),
     "generate": Verb("generate", "generate", "new networks"),
     "interpolate": Verb("interpolate", "interpolate", "networks between two networks"),
     "inspect": Verb("inspect", "inspect", "what is this checkpoint?"),
-    "bench": Verb("bench", "bench", "measure, beside baselines"),
     "report": Verb("report", "report", "one HTML page of a finished run"),
 }
 

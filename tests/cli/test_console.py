@@ -1,0 +1,50 @@
+"""Output: results on standard output, the rest on standard error, JSON on request."""
+
+import json
+import logging
+
+import numpy as np
+
+from tests.report.sample import records
+from weightatlas.cli import console
+from weightatlas.errors import FileError
+
+
+def test_rows_as_a_table_and_as_json(capsys):
+    rows = [{"name": "a", "value": 0.123456, "whole": 12345, "none": None, "yes": True, "many": [1, 2]}]
+    console.print_rows(rows, title="Title")
+    text = capsys.readouterr().out
+    assert all(part in text for part in ("Title", "0.1235", "12,345", "yes", "1, 2"))
+    console.print_rows(rows, title="Title", as_json=True)
+    assert json.loads(capsys.readouterr().out) == rows
+
+
+def test_numbers_of_numpy_become_plain_json(capsys):
+    console.print_json({"a": np.float32(0.5), "b": np.arange(2), "c": {3, 1}})
+    assert json.loads(capsys.readouterr().out) == {"a": 0.5, "b": [0, 1], "c": [1, 3]}
+
+
+def test_records_keep_their_baselines_and_json_has_all_metrics(capsys):
+    console.print_records(records(), metrics=("excess agreement",))
+    text = capsys.readouterr().out
+    assert "random subspace (baseline)" in text
+    assert "R2" not in text
+    console.print_records(records(), metrics=("excess agreement",), as_json=True)
+    assert len(json.loads(capsys.readouterr().out)) == 5
+
+
+def test_errors_and_notes_go_to_standard_error(capsys):
+    console.print_error(FileError("[bold] is not markup", where="In [a]."))
+    console.say("x" * 300)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == f"FileError: [bold] is not markup\n  In [a].\n{'x' * 300}\n"
+
+
+def test_the_log_is_shown_on_request(capsys):
+    console.log_to_stderr(verbose=True)
+    logging.getLogger("weightatlas.zoo").info("chose an engine")
+    console.log_to_stderr(verbose=False)
+    logging.getLogger("weightatlas.zoo").info("not shown")
+    assert capsys.readouterr().err == "chose an engine\n"
+    logging.getLogger("weightatlas").handlers.clear()

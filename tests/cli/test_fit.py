@@ -1,0 +1,57 @@
+"""fit METHOD: flags of the method and of the loop."""
+
+import json
+
+import pytest
+
+from weightatlas.cli import main
+from weightatlas.encoders.io import encoders
+
+
+def test_a_run_holds_what_later_verbs_need(run):
+    assert (run / "encoder" / "config.json").exists()
+    assert (run / "metrics.jsonl").exists()
+    assert (run / "config.yaml").exists()
+
+
+def test_the_same_command_returns_the_finished_run(zoo, run, capsys):
+    words = ["--zoo", str(zoo), "--out", str(run), "--steps", "4", "--dim", "16", "--layers", "1", "--json"]
+    assert main(["fit", "sane", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 4
+
+
+@pytest.mark.parametrize("method", encoders.names())
+def test_every_method_has_flags(method, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["fit", method, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"Example:\n  weightatlas fit {method}")
+    assert all(f"--{name.replace('_', '-')}" in text for name in encoders.get(method).Settings.model_fields)  # type: ignore[attr-defined]
+    assert "--loss.gamma" in text
+
+
+def test_contradicting_flags_are_wrong_usage(zoo, tmp_path, capsys):
+    assert main(["fit", "sane", "--zoo", str(zoo), "--out", str(tmp_path / "r")]) == 2
+    assert "exactly one of passes, steps and minutes" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_an_unknown_method_suggests_the_nearest(capsys):
+    assert main(["fit", "sana", "--zoo", "z", "--out", "r"]) == 1
+    assert "Did you mean 'sane'?" in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(zoo, tmp_path, capsys):
+    words = ["--zoo", str(zoo), "--out", str(tmp_path / "r"), "--steps", "1", "--dry-run", "--json"]
+    assert main(["fit", "sane", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["parameters of a network"] == 2758
+    assert not (tmp_path / "r").exists()
+
+
+def test_settings_of_another_run_are_defaults(zoo, run, tmp_path, capsys):
+    config = str(run / "config.yaml")
+    words = ["--zoo", str(zoo), "--out", str(tmp_path / "r"), "--config", config, "--dry-run"]
+    assert main(["fit", "pca", *words]) == 0
+    assert main(["fit", "pca", "--config"]) == 1
+    assert "--config needs a YAML file" in capsys.readouterr().err

@@ -1,0 +1,130 @@
+"""Dispatch: verbs, help, exit codes, errors without tracebacks."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from weightatlas import __version__
+from weightatlas.cli import main
+from weightatlas.cli import main as command
+from weightatlas.cli.main import VERBS, find, overview
+from weightatlas.errors import SpecError
+
+MAIN = importlib.import_module("weightatlas.cli.main")
+
+
+def shell(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "weightatlas", *words], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_help_starts_with_an_example_and_lists_every_verb(capsys):
+    assert command(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Example:\n  weightatlas ")
+    assert all(f"\n  {name} " in text for name in VERBS)
+
+
+def test_no_verb_is_wrong_usage(capsys):
+    assert main([]) == 2
+    assert "Verbs:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_explains_itself_in_a_shell(name):
+    done = shell(*name.split(), "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Example:\n  weightatlas {name}")
+    assert f"usage: weightatlas {name}" in done.stdout
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_explains_each_of_its_arguments(name):
+    verb = VERBS[name]
+    function = getattr(importlib.import_module(f"weightatlas.cli.{verb.module}"), verb.function)
+    text = inspect.getdoc(function) or ""
+    arguments = text.split("Args:\n", 1)[1]
+    assert all(f"{argument}: " in arguments for argument in inspect.signature(function).parameters)
+
+
+def test_help_does_not_load_torch():
+    code = "import sys; from weightatlas.cli import main; main(['--help']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.endswith("False\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"), [(["quikstart"], "'quickstart'"), (["zoo", "inf"], "'zoo info'"), (["zo"], "'zoo'")]
+)
+def test_an_unknown_verb_suggests_the_nearest(words, hint, capsys):
+    assert main(words) == 2
+    assert f"Did you mean {hint}?" in capsys.readouterr().err
+
+
+def test_a_family_lists_its_verbs(capsys):
+    assert main(["zoo", "--help"]) == 0
+    assert "zoo populate" in capsys.readouterr().out
+    assert main(["zoo"]) == 2
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"weightatlas {__version__}\n"
+
+
+def test_unknown_flags_are_wrong_usage(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["report", "somewhere", "--outt", "x"])
+    assert caught.value.code == 2
+
+
+def test_a_named_error_is_three_lines_without_traceback(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith(f"RunError: {tmp_path} is not a run.\n")
+    assert len(text.splitlines()) == 3
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("how", ["flag", "variable"])
+def test_debug_shows_the_traceback(tmp_path, monkeypatch, how):
+    if how == "variable":
+        monkeypatch.setenv("WEIGHTATLAS_DEBUG", "1")
+    with pytest.raises(Exception, match="is not a run"):
+        main(["report", str(tmp_path), *(["--debug"] if how == "flag" else [])])
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "text"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted. Run the same command to continue."),
+        (SpecError("'a' is missing", where="In b."), 1, "SpecError: 'a' is missing\n  In b."),
+    ],
+)
+def test_exit_codes(monkeypatch, capsys, raised, code, text):
+    report = importlib.import_module("weightatlas.report")
+
+    def refuse(_run: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(report, "of_run", refuse)
+    assert main(["report", "somewhere"]) == code
+    assert text in capsys.readouterr().err
+
+
+def test_bugs_are_not_disguised(monkeypatch):
+    report = importlib.import_module("weightatlas.report")
+    monkeypatch.setattr(report, "of_run", lambda _run: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["report", "somewhere"])
+
+
+def test_find_prefers_the_longest_verb():
+    assert find(["zoo", "info", "x"]) == "zoo info"
+    assert find(["fit", "sane"]) == "fit"
+    assert find(["zoo"]) is None
+    assert "Exit codes" in overview()
