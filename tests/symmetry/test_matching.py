@@ -97,4 +97,4 @@ def test_bad_input_is_a_named_error():
     with pytest.raises(DataError, match=r"Networks \[1\] of 3"):
         match(values, values[0], spec)
     with pytest.raises(SpecError, match="the spec says"):
-        match(values[:, :-1], values[0], spec)
+        match(values[:, :-1], values[0, :-1], spec)

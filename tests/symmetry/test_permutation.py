@@ -33,8 +33,7 @@ def run(network, values, spec, inputs):
     network = copy.deepcopy(network).double()
     rows = []
     for row in values:
-        named = {name: tensor for name, tensor in unflatten(row, spec).items()}
-        rows.append(torch.func.functional_call(network, named, (inputs,)))
+        rows.append(torch.func.functional_call(network, unflatten(row, spec), (inputs,)))
     return torch.stack(rows)
 
 

@@ -164,7 +164,8 @@ def grouped() -> nn.Module:
 
 def depthwise() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU6(), nn.Conv2d(4, 8, 3, groups=4, bias=False), nn.BatchNorm2d(8),
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU6(), nn.Conv2d(4, 8, 3, groups=4, bias=False),
+        nn.BatchNorm2d(8),
         nn.ReLU6(), nn.Conv2d(8, 5, 1), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(5, 3),
     )  # fmt: skip
 
@@ -178,14 +179,16 @@ def group_norm() -> nn.Module:
 
 def upsampling() -> nn.Module:
     return nn.Sequential(
-        nn.ConvTranspose2d(1, 4, 2), nn.ReLU(), nn.Conv2d(4, 12, 1), nn.PixelShuffle(2), nn.Upsample(scale_factor=2),
+        nn.ConvTranspose2d(1, 4, 2), nn.ReLU(), nn.Conv2d(4, 12, 1), nn.PixelShuffle(2),
+        nn.Upsample(scale_factor=2),
         nn.Conv2d(3, 4, 3), nn.GLU(dim=1), nn.Conv2d(2, 2, 1),
     )  # fmt: skip
 
 
 def volumes() -> nn.Module:
     return nn.Sequential(
-        nn.Conv3d(1, 4, 2), nn.BatchNorm3d(4), nn.Softplus(), nn.AvgPool3d(2), nn.Flatten(2), nn.Conv1d(4, 3, 1),
+        nn.Conv3d(1, 4, 2), nn.BatchNorm3d(4), nn.Softplus(), nn.AvgPool3d(2), nn.Flatten(2),
+        nn.Conv1d(4, 3, 1),
         nn.Flatten(), nn.Linear(3, 3),
     )  # fmt: skip
 

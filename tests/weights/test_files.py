@@ -128,7 +128,7 @@ def test_a_flipped_byte_in_a_zip_is_found(tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(FileError, match="damaged(.|\n)*checksum"):
+    with pytest.raises(FileError, match=r"damaged(.|\n)*checksum"):
         read_checkpoint(path)
 
 

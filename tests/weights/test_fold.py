@@ -32,7 +32,9 @@ CASES = {
         (1, 6, 6),
         2,
     ),
-    "transposed": lambda: (nn.Sequential(nn.ConvTranspose2d(2, 3, 2), nn.BatchNorm2d(3, eps=0.1)), (2, 3, 3), 1),
+    "transposed": lambda: (
+        nn.Sequential(nn.ConvTranspose2d(2, 3, 2), nn.BatchNorm2d(3, eps=0.1)), (2, 3, 3), 1,
+    ),
     "depthwise": lambda: (build("depthwise")[0], (1, 8, 8), 2),
     "residual": lambda: (build("residual")[0], (2, 6, 6), 4),
     "registered": lambda: (create_network("resnet_small"), (3, 32, 32), 9),

@@ -59,4 +59,4 @@ def test_bad_input_is_a_named_error():
     with pytest.raises(SpecError, match="the spec says"):
         layer_statistics(torch.zeros(2, 3), SPEC)
     with pytest.raises(SpecError, match="outside"):
-        layer_statistics(torch.zeros(2, SPEC.params), SPEC, (0.5, 25))
+        layer_statistics(torch.zeros(2, SPEC.params), SPEC, (0.5, 25.0))

@@ -159,6 +159,19 @@ class Same(Loop):
         return self.inner(x) if int(x.shape[0]) >= 0 and bool(x.ndim > 1) else x
 
 
+@pytest.mark.parametrize("pick", [lambda found: found[0], lambda found: found.values])
+def test_maxima_over_a_fixed_axis_keep_the_others(pick):
+    class Maxout(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 8), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.b(pick(self.a(x).view(-1, 4, 2).max(dim=-1)))
+
+    assert trace(Maxout(), (3,)).groups == (4,)
+
+
 def test_an_operation_without_a_rule_fixes_its_axes():
     class Sorted(nn.Module):
         def __init__(self):

@@ -26,7 +26,7 @@ from weightatlas.weights.vector import unflatten
 
 _TOLERANCE = 1e-9  # largest relative change of a correctly permuted network's outputs, in float64
 _VISIBLE = 1e-6  # smallest relative change that a wrong permutation must cause
-_QUERIES = 4
+_QUERIES = 2
 _MEMORY = 128
 
 

@@ -156,9 +156,8 @@ def _pad(call: Call) -> Tracked:
         if is_fixed(lines[axis]):
             lines[axis] = constant(call.shape[axis])
         else:
-            lines[axis] = tuple(
-                run for line in (fresh(before), lines[axis], fresh(after)) for run in line if run.size
-            )
+            joined = fresh(before) + lines[axis] + fresh(after)
+            lines[axis] = tuple(run for run in joined if run.size)
     return Tracked(lines)
 
 

@@ -88,9 +88,7 @@ def fold_network(network: nn.Module, spec: NetworkSpec) -> nn.Module:
         norm = _owner(spec.tensors[fold.tensors["running_mean"]])
         if fold.bias is None:
             layer.register_parameter("bias", nn.Parameter(named[_bias_name(spec, fold)].clone()))
-        if not hasattr(layer, "bias") or not isinstance(
-            result.get_submodule(norm), nn.modules.batchnorm._BatchNorm
-        ):
+        if not isinstance(result.get_submodule(norm), nn.modules.batchnorm._BatchNorm):
             raise SpecError(f"'{norm}' is not a batch-norm module.", todo="Fold the weights with fold_norms.")
         parent, _, name = norm.rpartition(".")
         setattr(result.get_submodule(parent), name, nn.Identity())

@@ -136,7 +136,7 @@ def attributes_of_module(module: nn.Module) -> dict[str, Any]:
     if isinstance(module, nn.MultiheadAttention):
         names |= {"num_heads", "batch_first", "add_zero_attn"}
     if isinstance(module, (nn.TransformerEncoder, nn.TransformerEncoderLayer)):
-        first = module.layers[0] if isinstance(module, nn.TransformerEncoder) else module
+        first: Any = module.layers[0] if isinstance(module, nn.TransformerEncoder) else module
         heads = {"num_heads": first.self_attn.num_heads, "num_layers": getattr(module, "num_layers", 1)}
         return {**heads, "code": repr(module), "norm_first": first.norm_first}
     if isinstance(module, nn.modules.padding._ConstantPadNd):

@@ -6,7 +6,7 @@ forbids permutations with `fix`; it raises `Opaque` where it does not know.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from weightatlas.weights.axes import (
     Line,
@@ -62,13 +62,14 @@ class Call:
 
 
 Rule = Callable[[Call], Tracked | list[Tracked]]
+AnyRule = TypeVar("AnyRule", bound=Rule)
 RULES: dict[str, Rule] = {}
 
 
-def rule(*ops: str) -> Callable[[Rule], Rule]:
+def rule(*ops: str) -> Callable[[AnyRule], AnyRule]:
     """Register a function as the rule of some operations."""
 
-    def register(function: Rule) -> Rule:
+    def register(function: AnyRule) -> AnyRule:
         RULES.update(dict.fromkeys(ops, function))
         return function
 
@@ -254,17 +255,13 @@ def _encoder_layer(call: Call, x: Tracked, prefix: str) -> Tracked:
         raise Opaque("a transformer with a mask")
     parts = {name.removeprefix(prefix): value for name, value in call.arguments.items()}
     own = {name.removeprefix("self_attn."): value for name, value in parts.items()}
-    attention = Call(
-        {**own, "query": x, "key": x, "value": x, "num_heads": call["num_heads"]}, shapes=[x.shape]
-    )
-    attended = broadcast([x, RULES["multihead_attention"](attention)[0]], x.shape)
-    hidden = _linear(
-        Call({"input": attended, "weight": parts["linear1.weight"], "bias": parts.get("linear1.bias")})
-    )
-    out = _linear(
-        Call({"input": hidden, "weight": parts["linear2.weight"], "bias": parts.get("linear2.bias")})
-    )
-    x = broadcast([attended, out], x.shape)
+    own |= {"query": x, "key": x, "value": x, "num_heads": call["num_heads"]}
+    attended = broadcast([x, _multihead_attention(Call(own, shapes=[x.shape]))[0]], x.shape)
+    hidden = attended
+    for name in ("linear1", "linear2"):
+        tensors = {"weight": parts[f"{name}.weight"], "bias": parts.get(f"{name}.bias")}
+        hidden = _linear(Call({"input": hidden, **tensors}))
+    x = broadcast([attended, hidden], x.shape)
     for norm in ("norm1", "norm2"):
         tie(x.lines[-1], parts.get(f"{norm}.weight"), parts.get(f"{norm}.bias"))
     return x

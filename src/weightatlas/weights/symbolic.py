@@ -3,6 +3,7 @@
 from typing import Any
 
 from torch import fx, nn
+from torch.fx.node import map_arg
 
 from weightatlas.errors import SpecError
 
@@ -29,7 +30,7 @@ def symbolic(network: nn.Module) -> fx.GraphModule:
 def nodes_of(n: fx.Node) -> list[fx.Node]:
     """List the nodes an operation reads, in order, repeated ones too."""
     found: list[fx.Node] = []
-    fx.node.map_arg((n.args, n.kwargs), lambda node: found.append(node) or node)
+    map_arg((n.args, n.kwargs), lambda node: found.append(node) or node)
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.node import map_arg
 
 import weightatlas.weights.entrywise
 import weightatlas.weights.reshapes  # noqa: F401  (both register their rules)
@@ -122,9 +123,10 @@ class _Tracing(fx.Interpreter):
         if op == "getattr" and n.args[1] in ("T", "mT"):
             op = str(n.args[1])
         source = n.all_input_nodes[0] if n.all_input_nodes else None
-        if op == "getitem" and source is not None and isinstance(self.tracked.get(source), list):
-            self.tracked[n] = self.tracked[source][n.args[1]]
-            self._emit(n, "item", [source], {"index": n.args[1]}, [])
+        item = {"values": 0, "indices": 1}.get(str(n.args[1]), n.args[1]) if len(n.args) > 1 else None
+        if op in ("getitem", "getattr") and source is not None and isinstance(self.tracked.get(source), list):
+            self.tracked[n] = self.tracked[source][item]
+            self._emit(n, "item", [source], {"index": item}, [])
             return
         if op in operations.IDENTITIES and source is not None and not n.kwargs.get("training"):
             self.tracked[n], self.positions[n] = self.tracked[source], self._position(source)
@@ -139,7 +141,8 @@ class _Tracing(fx.Interpreter):
         own: dict[str, str] = {}
         if module is not None:
             own = self._module_tensors(str(n.target), module)
-            attributes = operations.attributes_of_module(module) if known else {"code": repr(module)}
+            attributes: dict[str, Any] = {"code": repr(module)}
+            attributes = operations.attributes_of_module(module) if known else attributes
         else:
             for name in operations.TENSOR_ARGUMENTS & set(arguments):
                 target = getattr(arguments[name], "target", None)
@@ -196,7 +199,7 @@ class _Tracing(fx.Interpreter):
 
     def _value(self, value: Any) -> Any:
         """Replace nodes in an argument by what is tracked for them, or by their plain value."""
-        return fx.node.map_arg(value, lambda node: self.tracked.get(node, self.env.get(node)))
+        return map_arg(value, lambda node: self.tracked.get(node, self.env.get(node)))
 
     def _use(self, tensor: str, op: str, argument: str) -> None:
         """Note role and layer of a tensor at its first use."""
