@@ -4,7 +4,9 @@ import re
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
+
+from weightatlas.weights.spec import Role
 
 _SIGNATURES = {
     "linear": "input weight bias",
@@ -180,3 +182,30 @@ def plain(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.tolist()
     return str(value)
+
+
+def role_of(op: str, argument: str, name: str, tensor: Tensor) -> Role:
+    """Name what a tensor does for the operation that first uses it."""
+    owner, _, argument = argument.rpartition(".")
+    if argument in ("running_mean", "running_var"):
+        return argument
+    if op.endswith("_norm") or re.search(r"norm\d*$", owner):
+        return "norm_scale" if argument == "weight" else "norm_shift"
+    if op == "embedding":
+        return "embedding"
+    if op in ("prelu", "parameter", "unused") or not isinstance(tensor, nn.Parameter):
+        return "position" if "pos" in name.rpartition(".")[2].lower() else "other"
+    if "bias" in argument:
+        return "bias"
+    return "weight" if "weight" in argument else "other"
+
+
+def describe_reshape(
+    op: str, shape: tuple[int, ...], attributes: dict[str, Any], batch: int
+) -> tuple[str, dict[str, Any]]:
+    """Describe a reshape by what comes out, the batch axis left open."""
+    if op in ("expand", "repeat"):
+        return op, {**attributes, "shape": list(shape[1:])}
+    if shape[0] == batch and len(shape) == 2:
+        return "flatten", {"dims": [1, -1]}
+    return "reshape", {"shape": [-1 if shape[0] == batch else shape[0], *shape[1:]]}

@@ -159,7 +159,7 @@ class _Tracing(fx.Interpreter):
         call = Call({**attributes, **values}, [self._value(value) for value in extra], shapes)
         self.tracked[n] = self._apply(op, call, known, n, inputs, own)
         if op in ("flatten", "view", "reshape", "unflatten", "squeeze", "unsqueeze", "expand", "repeat"):
-            op, attributes = _canonical_reshape(op, shapes[0], attributes)
+            op, attributes = operations.describe_reshape(op, shapes[0], attributes, _BATCH)
         if op == "batch_norm":
             attributes["rank"] = len(shapes[0])
         order = [self.index[own[name]] for name in sorted(own, key=lambda name: self.index[own[name]])]
@@ -203,7 +203,7 @@ class _Tracing(fx.Interpreter):
 
     def _use(self, tensor: str, op: str, argument: str) -> None:
         """Note role and layer of a tensor at its first use."""
-        self.roles.setdefault(tensor, _role(op, argument, tensor, self.tensors[tensor]))
+        self.roles.setdefault(tensor, operations.role_of(op, argument, tensor, self.tensors[tensor]))
         owner, _, local = tensor.rpartition(".")
         stem = re.sub(r"weight|bias|running_mean|running_var", "", local)
         self.layers.setdefault((owner, stem), len(self.layers))
@@ -266,33 +266,6 @@ class _Tracing(fx.Interpreter):
             trainable=isinstance(tensor, nn.Parameter) and tensor.requires_grad,
             aliases=tuple(aliases),
         )
-
-
-def _role(op: str, argument: str, name: str, tensor: Tensor) -> Role:
-    """Name what a tensor does for the operation that first uses it."""
-    owner, _, argument = argument.rpartition(".")
-    if argument in ("running_mean", "running_var"):
-        return argument
-    if op.endswith("_norm") or re.search(r"norm\d*$", owner):
-        return "norm_scale" if argument == "weight" else "norm_shift"
-    if op == "embedding":
-        return "embedding"
-    if op in ("prelu", "parameter", "unused") or not isinstance(tensor, nn.Parameter):
-        return "position" if "pos" in name.rpartition(".")[2].lower() else "other"
-    if "bias" in argument:
-        return "bias"
-    return "weight" if "weight" in argument else "other"
-
-
-def _canonical_reshape(
-    op: str, shape: tuple[int, ...], attributes: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """Describe a reshape by what comes out, the batch axis left open."""
-    if op in ("expand", "repeat"):
-        return op, {**attributes, "shape": list(shape[1:])}
-    if shape[0] == _BATCH and len(shape) == 2:
-        return "flatten", {"dims": [1, -1]}
-    return "reshape", {"shape": [-1 if shape[0] == _BATCH else shape[0], *shape[1:]]}
 
 
 def _flat(tracked: Any) -> list[Tracked]:
