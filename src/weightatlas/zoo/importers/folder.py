@@ -136,7 +136,8 @@ def import_folder(
         todo = f"Files end in {', '.join(SUFFIXES)} and must fit the network."
         raise ZooError(what, where="; ".join(reasons), todo=todo)
     rebuild_index(folder)
-    return Imported(Zoo.open(folder), tuple(read), skipped)
+    own = {spec.function_id or spec.layout_id: network} if callable(network) else None
+    return Imported(Zoo.open(folder, networks=own), tuple(read), skipped)
 
 
 def _read_all(plan: _Plan, header: Header, files: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
