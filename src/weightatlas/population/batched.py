@@ -12,7 +12,7 @@ from weightatlas.population.operations import Tape, Workspace
 from weightatlas.population.program import program_of
 from weightatlas.weights.spec import NetworkSpec
 
-CACHE_MB = 24.0  # what a block of networks may occupy: measured best for networks of 2,000 to 11,000 numbers
+CACHE_MB = 16.0  # what a block of networks may occupy; much more falls out of the cache, much less is overhead
 
 
 @engines.register("batched")
@@ -59,8 +59,7 @@ class BatchedEngine(Engine):
             work, self.work = self.work, Workspace()
             tape = self._tape(torch.zeros(1, self.spec.params, dtype=sample.dtype, device=sample.device), {})
             self.programs[False].forward(tape, batch_last(sample[None, :1]))
-            saved = [x for kept in tape.saved.values() for x in kept if isinstance(x, Tensor)]
-            self.numbers = sum(x.numel() for x in saved) + self.work.numbers
+            self.numbers = self.work.numbers
             self.work = work
         return max(int(CACHE_MB * 2**20 / (sample.element_size() * self.numbers * batch)), 1)
 

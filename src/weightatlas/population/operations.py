@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -87,8 +88,11 @@ class Operation(ABC):
         name: Unique name; tensors of the layer are called `name.weight` and so on.
     """
 
+    frees_output: ClassVar[bool] = False  # its backward pass does not look at what it put out
+
     def __init__(self, name: str) -> None:
         self.name = self.key = name  # a layer that is called twice gets another key per call
+        self.reuse = False  # nobody else needs the input: its memory may be written over
 
     @abstractmethod
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
@@ -146,6 +150,8 @@ def _filled(width: int) -> float:
 class Linear(Operation):
     """Dense layer on `(networks, features, batch)`."""
 
+    frees_output = True
+
     def __init__(self, name: str, bias: bool) -> None:
         super().__init__(name)
         self.bias = bias
@@ -178,6 +184,8 @@ class Linear(Operation):
 
 class Conv2d(Operation):
     """Convolution as unfolding and one matrix product per network and channel group."""
+
+    frees_output = True
 
     def __init__(
         self,
@@ -298,6 +306,8 @@ def images_first(x: Tensor, networks: int) -> Tensor:
 class MaxPool2d(Operation):
     """Maximum over windows, by PyTorch's channels-last kernel."""
 
+    frees_output = True
+
     def __init__(self, name: str, options: tuple) -> None:
         super().__init__(name)
         self.options = options  # kernel, stride, padding, dilation, ceil_mode
@@ -314,7 +324,9 @@ class MaxPool2d(Operation):
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
         x, index = tape.saved[self.key]
-        back = tape.work.take((self.key, "back"), x.permute(0, 2, 3, 1).shape, x)
+        back = x.permute(0, 2, 3, 1)  # the kernel looks at the index only, so the input makes room
+        if not self.reuse:
+            back = tape.work.take((self.key, "back"), back.shape, x)
         torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
             images_last(grad), x, *self.options, index, grad_input=back.permute(0, 3, 1, 2)
         )

@@ -11,33 +11,40 @@ aten = torch.ops.aten
 # forward(input, out=...) and backward(grad, input, output, out) of the activations that occur in practice.
 Forward = Callable[..., Tensor]
 Backward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-KNOWN: dict[str, tuple[Forward, Backward]] = {
+# The last entry says whether backward looks at the output alone.
+KNOWN: dict[str, tuple[Forward, Backward, bool]] = {
     "ReLU": (
         lambda x, out: torch.clamp_min(x, 0, out=out),
         lambda g, x, y, out: aten.threshold_backward.grad_input(g, y, 0, grad_input=out),
+        True,
     ),
-    "Tanh": (torch.tanh, lambda g, x, y, out: aten.tanh_backward.grad_input(g, y, grad_input=out)),
-    "Sigmoid": (torch.sigmoid, lambda g, x, y, out: aten.sigmoid_backward.grad_input(g, y, grad_input=out)),
-    "SiLU": (aten.silu.out, lambda g, x, y, out: aten.silu_backward.grad_input(g, x, grad_input=out)),
-    "sin": (torch.sin, lambda g, x, y, out: torch.cos(x, out=out).mul_(g)),
+    "Tanh": (torch.tanh, lambda g, x, y, out: aten.tanh_backward.grad_input(g, y, grad_input=out), True),
+    "Sigmoid": (
+        torch.sigmoid,
+        lambda g, x, y, out: aten.sigmoid_backward.grad_input(g, y, grad_input=out),
+        True,
+    ),
+    "SiLU": (aten.silu.out, lambda g, x, y, out: aten.silu_backward.grad_input(g, x, grad_input=out), False),
+    "sin": (torch.sin, lambda g, x, y, out: torch.cos(x, out=out).mul_(g), False),
 }
 
 
 class Activation(Operation):
     """A function of each number alone that has kernels of its own."""
 
-    def __init__(self, name: str, forward: Forward, backward: Backward) -> None:
+    def __init__(self, name: str, forward: Forward, backward: Backward, by_output: bool) -> None:
         super().__init__(name)
-        self.compute, self.derive = forward, backward
+        self.compute, self.derive, self.by_output = forward, backward, by_output
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
-        out = self.compute(xs[0], out=tape.work.take((self.key, "out"), xs[0].shape, xs[0]))
+        room = xs[0] if self.reuse else tape.work.take((self.key, "out"), xs[0].shape, xs[0])
+        out = self.compute(xs[0], out=room)
         tape.saved[self.key] = (xs[0], out)
         return out
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
         x, y = tape.saved[self.key]
-        return (self.derive(grad, x, y, tape.work.take((self.key, "back"), x.shape, x)),)
+        return (self.derive(grad, x, y, y),)  # all who read the output are done with it
 
 
 class Pointwise(Operation):
@@ -124,6 +131,8 @@ def summed(grad: Tensor, networks: int) -> Tensor:
 class BatchNorm(Operation):
     """Batch norm on features or images, with running statistics in eval mode."""
 
+    frees_output = True
+
     def __init__(self, name: str, epsilon: float, momentum: float, affine: bool, tracks: bool) -> None:
         super().__init__(name)
         self.epsilon, self.momentum, self.affine, self.tracks = epsilon, momentum, affine, tracks
@@ -144,7 +153,9 @@ class BatchNorm(Operation):
         out = tape.work.take((self.key, "out"), rows.shape, rows)
         seen = [tape.work.take((self.key, leaf), (rows.shape[1],), rows) for leaf in ("mean", "inverse")]
         into = {"out": out, "save_mean": seen[0], "save_invstd": seen[1]}
-        aten.native_batch_norm.out(rows, weight, bias, mean, variance, own, self.momentum, self.epsilon, **into)
+        aten.native_batch_norm.out(
+            rows, weight, bias, mean, variance, own, self.momentum, self.epsilon, **into
+        )
         if own and mean is not None and variance is not None:
             fresh = {"running_mean": mean, "running_var": variance}
             tape.statistics |= {self.own(k): v.view(tape.networks, -1) for k, v in fresh.items()}

@@ -1,5 +1,6 @@
 """Turn a module into a list of batched operations, or say which part of it none exists for."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,7 @@ def program_of(network: nn.Module) -> Program:
         elif node.op == "output":
             if not isinstance(node.args[0], fx.Node):
                 raise NoProgram("it returns more than one tensor")
+            _share_memory(steps, slots[node.args[0]])
             return Program(tuple(steps), slots[node.args[0]])
         else:
             operation, inputs = _translate(node, modules)
@@ -92,6 +94,17 @@ def program_of(network: nn.Module) -> Program:
             slots[node] = len(steps) + 1
             steps.append(Step(operation, tuple(slots[i] for i in inputs), len(steps) + 1))
     raise NoProgram("it returns nothing")
+
+
+def _share_memory(steps: list[Step], result: int) -> None:
+    """Mark operations that may write over their input: nobody else reads it, its maker is done with it."""
+    made = {step.output: step.operation for step in steps}
+    readers = Counter(slot for step in steps for slot in step.inputs)
+    for step in steps:
+        slot, operation = step.inputs[0], step.operation
+        able = isinstance(operation, ops.MaxPool2d) or getattr(operation, "by_output", False)
+        free = slot in made and made[slot].frees_output and readers[slot] == 1 and slot != result
+        operation.reuse = able and free
 
 
 def _translate(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[ops.Operation, list[fx.Node]]:

@@ -1,0 +1,151 @@
+"""Training speed of a population against the best plain PyTorch loop, as ratios from one process run.
+
+    python speed/population.py                       every network of the library at batch 32
+    python speed/population.py --networks digits_cnn --repeats 9
+
+Every contestant takes epochs in turn, so that whatever else the machine does meets all of them alike.
+The ratio is networks x epochs per minute over that of the plain loop with one or two threads, whichever
+is faster; its spread is the range over the repeats.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median, stdev
+
+import torch
+from plain_loop import PlainLoop
+from torch import Tensor
+
+from weightatlas import runtime
+from weightatlas.networks import create_network, input_shape_of, networks
+from weightatlas.population.blocks import Block, plan
+from weightatlas.population.engines import cross_entropy, engines
+from weightatlas.population.initialize import initialize
+from weightatlas.population.operations import NoProgram
+from weightatlas.population.teams import Team
+from weightatlas.population.train import TrainConfig
+from weightatlas.results import Record, append_records, stamped, table
+from weightatlas.symmetry.verify import spec_of
+
+BENCH = "speed of population training"
+COUNTS = {"digits_cnn": 128, "mlp": 128, "cnn_small": 32, "cnn_unterthiner": 32}  # others: 8
+Epoch = Callable[[], None]
+
+
+def _data(shape: tuple[int, ...], images: int) -> tuple[Tensor, Tensor]:
+    generator = runtime.generator_of("speed", images)
+    inputs = torch.randn(images, *shape, generator=generator)
+    return inputs, torch.randint(0, 10, (images,), generator=generator)
+
+
+def _plain(name: str, count: int, data: tuple[Tensor, Tensor], batch: int, threads: int) -> Epoch:
+    loop = PlainLoop(create_network(name), count, *data, batch)
+
+    def epoch() -> None:
+        with runtime.threads(threads):
+            loop.epoch()
+
+    return epoch
+
+
+def _ours(
+    name: str, engine: str, count: int, data: tuple[Tensor, Tensor], batch: int, stack: ExitStack
+) -> Epoch:
+    network = create_network(name)
+    spec = spec_of(network, input_shape_of(name))
+    runs = [TrainConfig(key=key, batch_size=batch) for key in range(count)]
+    weights = initialize(spec, torch.arange(count), "kaiming_uniform")
+    split = {"train": data}
+    cores = runtime.cores()
+    blocks = [Block(rows, [runs[i] for i in rows], weights[rows], spec, split) for rows in plan(runs, cores)]
+    team = stack.enter_context(Team(network, spec, split, blocks, engine, cores, 512.0, cross_entropy))
+    return lambda: team.train(1)
+
+
+def measure(name: str, batch: int, repeats: int, steps: int) -> list[Record]:
+    """Time all contestants on one network, in turns.
+
+    Args:
+        name: A network of the library.
+        batch: Images per step.
+        repeats: Turns.
+        steps: Steps per network and turn.
+    """
+    shape = input_shape_of(name)
+    data = _data(shape, steps * batch)
+    count = COUNTS.get(name, 8)
+    few = max(count // 16, 2)  # the loop needs no crowd to show its speed
+    with ExitStack() as stack:
+        contestants: dict[str, tuple[int, Epoch]] = {
+            f"plain loop, {n} thread{'s' * (n > 1)}": (few, _plain(name, few, data, batch, n))
+            for n in sorted({1, runtime.cores()})
+        }
+        plain = list(contestants)
+        for engine in [*engines.names(), "auto"]:
+            try:
+                own = _ours(name, engine, count if engine != "loop" else max(few, 4), data, batch, stack)
+            except NoProgram as error:
+                print(f"{name}: no {engine} engine, {error}")
+                continue
+            contestants[engine] = (count if engine != "loop" else max(few, 4), own)
+        rates: dict[str, list[float]] = {label: [] for label in contestants}
+        for turn in range(repeats + 1):
+            for label, (networks_, epoch) in contestants.items():
+                start = time.perf_counter()
+                epoch()
+                if turn:  # the first turn warms up
+                    rates[label].append(60 * networks_ / (time.perf_counter() - start))
+    return _records(name, batch, steps, count, rates, plain)
+
+
+def _records(
+    name: str, batch: int, steps: int, count: int, rates: dict[str, list[float]], plain: list[str]
+) -> list[Record]:
+    best = max(plain, key=lambda label: median(rates[label]))
+    records = []
+    for label, values in rates.items():
+        ratios = [value / base for value, base in zip(values, rates[best], strict=True)]
+        common = {
+            "bench": BENCH,
+            "tier": "laptop",
+            "zoo": f"{name}, batch {batch}",
+            "method": label,
+            "kind": "baseline" if label in plain else "ours",
+            "split": "none",
+            "n": count,
+        }
+        for metric, numbers in (("ratio to the best plain loop", ratios), ("steps per second", values)):
+            scale = 1.0 if numbers is ratios else steps / 60
+            scaled = [scale * number for number in numbers]
+            spread = stdev(scaled) if len(scaled) > 1 else None
+            records.append(
+                Record.build(common | {"metric": metric, "value": median(scaled), "spread": spread})
+            )
+    return records
+
+
+def main() -> None:
+    """Measure, write the records beside this file, print the ratios."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--networks", nargs="*", default=networks.names())
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=8, help="steps per network and turn")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "population.json")
+    args = parser.parse_args()
+    from rich.console import Console
+
+    console = Console()
+    for name in args.networks:
+        records = stamped(measure(name, args.batch, args.repeats, args.steps), "python speed/population.py")
+        append_records(args.out, records)
+        console.print(table(records, rows="method", columns="metric"))
+
+
+if __name__ == "__main__":
+    main()
