@@ -35,7 +35,7 @@ _PLACES = {
     "from_pretrained": "encoders.io",
     "PropertyPredictor": "predict",
 }
-__all__ = ["__version__", *_PLACES]  # noqa: PLE0604 (a list of strings)
+__all__ = ["__version__", *_PLACES]
 
 
 def __getattr__(name: str) -> Any:
