@@ -173,7 +173,8 @@ def test_every_test_has_its_file():
         inside = path.relative_to(TESTS)
         if path.stem in own or inside.parts[0] == "contracts":
             continue
-        sources = {path.stem for path in (SOURCE / inside.parent).rglob("*.py")} | {inside.parent.name}
+        room = SOURCE / inside.parent
+        sources = {path.stem for path in room.rglob("*") if path.suffix != ".pyc"} | {inside.parent.name}
         assert path.stem.removeprefix("test_") in sources, f"{inside} tests no file"
 
 
