@@ -95,7 +95,7 @@ def _tensorboard(folder: Path) -> Sink:
 @sinks.register("wandb")
 def _wandb(folder: Path) -> Sink:
     try:
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ConfigError("wandb is not installed.", todo="pip install weightatlas[wandb]") from error
     run = wandb.init(project="weightatlas", dir=str(folder))

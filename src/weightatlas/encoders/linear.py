@@ -139,7 +139,7 @@ class Pca(Autoencoder):
         if spec is None:
             raise SpecError("The encoder 'pca' works on one layout: pass it as `spec`.")
         tokens = TokenConfig(width=config.token_width, mode=config.mode)
-        self.plan = layout(spec, tokens)
+        self.plan = layout(spec, tokens)  # pyright: ignore[reportArgumentType]
         self.path = LinearPath(token_kinds(self.plan), self.plan.width, config.latent)
         self.register_buffer("mean", torch.zeros(spec.params))
         self.register_buffer("std", torch.ones(spec.params))

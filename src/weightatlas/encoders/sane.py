@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -84,6 +84,7 @@ class Sane(Autoencoder):
     name = "sane"
     mean: Float[Tensor, " params"]
     std: Float[Tensor, " params"]
+    place: Int[Tensor, "tokens 3"]
     config: SaneConfig
 
     def __init__(self, config: SaneConfig, spec: NetworkSpec | None = None) -> None:
@@ -91,7 +92,8 @@ class Sane(Autoencoder):
         if spec is None:
             raise SpecError("The encoder 'sane' works on one layout: pass it as `spec`.")
         with torch.device("cpu"):  # Index maps are data, also where parameters are on the meta device.
-            self.plan = layout(spec, TokenConfig(width=config.token_width, mode=config.mode))
+            cutting = TokenConfig(width=config.token_width, mode=config.mode)
+            self.plan = layout(spec, cutting)  # pyright: ignore[reportArgumentType]
             kinds = token_kinds(self.plan)
         tokens, width = self.plan.tokens, self.plan.width
         limits = config.max_positions or tuple((self.plan.positions.amax(0) + 1).tolist())

@@ -111,7 +111,9 @@ def _of_trial(encoder: Encoder, batch: Batch, loss: Composite, population: Any, 
                 else encoder.encode(one).embedding
             )
             if loss.needs_queries:
-                population.outputs_no_grad(values.cpu(), queries.inputs[:2].cpu())
+                # An engine of its own: the population would time its engines on this tiny call.
+                trial = Population(population.network, population.spec, engine="loop")
+                trial.outputs_no_grad(values.cpu(), queries.inputs[:2].cpu())
     except (WeightAtlasError, RuntimeError) as error:
         return [f"a trial with one network failed: {str(error).splitlines()[0]}"]
     finally:

@@ -124,7 +124,8 @@ class TargetFeed:
     ) -> None:
         self.population, self.values = population, values
         self._cache: Targets | None = None
-        classes = population.outputs_no_grad(values[:1], pool[:1]).shape[-1]
+        # A sample large enough for the population to time its engines on.
+        classes = population.outputs_no_grad(values[:16], pool[:64]).shape[-1]
         size = len(values) * len(pool) * classes * 4 / 2**20
         if size <= limit_mb and (draws is None or draws > len(pool)):
             self._cache = cache_targets(population, values, pool)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from weightatlas.encoders.base import Autoencoder
 from weightatlas.fit.config import FitConfig
 from weightatlas.fit.training import Training
 from weightatlas.objectives.views import ViewConfig, make_views
@@ -30,8 +31,9 @@ class Validation:
         self.targets: Tensor | None = None
         if training.population is not None and queries is not None:
             generator = generator_of(config.seed, "validation queries")
-            self.inputs = queries.sample(min(QUERIES, len(queries.inputs)), generator)[1]
-            self.targets = training.population.outputs_no_grad(batch.groups[0].values, self.inputs)
+            inputs = queries.sample(min(QUERIES, len(queries.inputs)), generator)[1]
+            self.inputs = inputs
+            self.targets = training.population.outputs_no_grad(batch.groups[0].values, inputs)
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:
@@ -55,10 +57,8 @@ class Validation:
             return self.training(views)
         targets = self.targets[rows.to(self.targets.device)]
         terms = self.training(views, queries=self.inputs, targets=targets)
-        return {**terms, "agreement": self._agreement(part, targets)}
-
-    def _agreement(self, part: Weights, targets: Tensor) -> Tensor:
-        """Return the share of queries on which rebuilt and original network choose the same class."""
-        rebuilt = self.training.encoder.reconstruct(part)  # pyright: ignore[reportAttributeAccessIssue]
-        outputs = self.training.population.outputs_no_grad(rebuilt, self.inputs)  # pyright: ignore
-        return (outputs.argmax(-1) == targets.argmax(-1)).float().mean()
+        encoder, population = self.training.encoder, self.training.population
+        if population is None or not isinstance(encoder, Autoencoder):
+            return terms
+        outputs = population.outputs_no_grad(encoder.reconstruct(part), self.inputs)
+        return {**terms, "agreement": (outputs.argmax(-1) == targets.argmax(-1)).float().mean()}
