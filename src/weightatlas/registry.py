@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from weightatlas.errors import ConfigError
 
 T = TypeVar("T")
+Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
 class Registry(Generic[T]):
@@ -31,10 +32,10 @@ class Registry(Generic[T]):
         self.kind = kind
         self._entries: dict[str, Callable[..., T]] = {}
 
-    def register(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    def register(self, name: str) -> Callable[[Factory], Factory]:
         """Return a decorator that files a factory under `name`."""
 
-        def decorate(factory: Callable[..., T]) -> Callable[..., T]:
+        def decorate(factory: Factory) -> Factory:
             if name in self._entries:
                 raise ConfigError(f"The {self.kind} '{name}' is registered twice.")
             self._entries[name] = factory

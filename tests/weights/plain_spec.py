@@ -15,9 +15,15 @@ def plain_spec(network: nn.Module) -> NetworkSpec:
         stem, _, leaf = name.rpartition(".")
         owner = network.get_submodule(stem) if stem else network
         norm = isinstance(owner, nn.BatchNorm2d)
-        role = _ROLES.get(leaf) or {
-            ("weight", False): "weight", ("bias", False): "bias", ("weight", True): "norm_scale", ("bias", True): "norm_shift",
-        }[leaf, norm]  # fmt: skip
+        role = (
+            _ROLES.get(leaf)
+            or {
+                ("weight", False): "weight",
+                ("bias", False): "bias",
+                ("weight", True): "norm_scale",
+                ("bias", True): "norm_shift",
+            }[leaf, norm]
+        )
         axes = tuple((Segment(members=n),) for n in value.shape)
         layer = layers.setdefault(stem, len(layers))
         tensors.append(

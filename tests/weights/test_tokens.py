@@ -1,5 +1,7 @@
 """Tokens: golden counts of the literature, exact round trips, masks, positions."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -68,7 +70,7 @@ def test_norm_layers_give_rows_of_two_and_ones() -> None:
 def test_detokenize_inverts_tokenize_and_ignores_padding(
     sizes: list[int], width: int, mode: str, bias: bool
 ) -> None:
-    pairs = zip(sizes[:-1], sizes[1:], strict=True)
+    pairs = itertools.pairwise(sizes)
     spec = plain_spec(nn.Sequential(*(nn.Linear(a, b, bias=bias) for a, b in pairs)))
     plan = layout(spec, TokenConfig.build({"width": width, "mode": mode}))
     values = torch.randn(3, spec.params)

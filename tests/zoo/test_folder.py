@@ -100,7 +100,9 @@ def test_metrics_and_task(checkpoints: Path, tmp_path: Path) -> None:
 def test_own_code(checkpoints: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="input_shape"):
         import_folder(checkpoints, tmp_path / "zoo", make)
-    zoo = import_folder(checkpoints, tmp_path / "zoo", make, input_shape=(1, 8, 8)).zoo
+    found = import_folder(checkpoints, tmp_path / "zoo", make, input_shape=(1, 8, 8)).zoo
+    found.population()
+    zoo = Zoo.open(tmp_path / "zoo")
     with pytest.raises(NoCode, match="networks="):
         zoo.population()
     key = zoo.spec.function_id

@@ -28,7 +28,8 @@ class Weights:
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[1] != self.spec.params:
             raise SpecError(
-                f"Weights have shape {tuple(self.values.shape)}, the spec says (networks, {self.spec.params})."
+                f"Weights have shape {tuple(self.values.shape)}, "
+                f"the spec says (networks, {self.spec.params})."
             )
 
     def __len__(self) -> int:

@@ -110,7 +110,8 @@ class NetworkSpec(Config):
 
     Example:
         >>> fixed = lambda n: (Segment(members=n),)
-        >>> weight = TensorSpec(name="0.weight", shape=(2, 3), role="weight", axes=(fixed(2), fixed(3)), layer=0)
+        >>> axes = fixed(2), fixed(3)
+        >>> weight = TensorSpec(name="0.weight", shape=(2, 3), role="weight", axes=axes, layer=0)
         >>> NetworkSpec(tensors=(weight,)).params
         6
 

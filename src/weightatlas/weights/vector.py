@@ -12,8 +12,12 @@ from weightatlas.weights.spec import NetworkSpec
 
 StateDict = Mapping[str, Tensor]
 
-_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float16, torch.bfloat16)}
-_DTYPES |= {"float64": torch.float64}
+_DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
 
 
 class Signature(Config):
@@ -51,7 +55,11 @@ def signature_of(state: StateDict, spec: NetworkSpec) -> Signature:
     """
     check(state, spec)
     constants = {
-        name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), tuple(tensor.flatten().tolist()))
+        name: (
+            str(tensor.dtype).removeprefix("torch."),
+            tuple(tensor.shape),
+            tuple(tensor.flatten().tolist()),
+        )
         for name, tensor in state.items()
         if not tensor.is_floating_point()
     }
@@ -93,7 +101,9 @@ def check(state: StateDict, spec: NetworkSpec, *, where: str = "", finite: bool 
     if finite:
         bad = [(n, int((~torch.isfinite(state[n])).sum())) for n in (t.name for t in spec.tensors)]
         lines = [f"'{name}' holds {count} values that are NaN or infinite" for name, count in bad if count]
-        gather(DataError, lines, where=where, todo="The training that made it diverged; leave this network out.")
+        gather(
+            DataError, lines, where=where, todo="The training that made it diverged; leave this network out."
+        )
 
 
 def flatten(states: Sequence[StateDict], spec: NetworkSpec) -> Float[Tensor, "networks params"]:
@@ -102,7 +112,9 @@ def flatten(states: Sequence[StateDict], spec: NetworkSpec) -> Float[Tensor, "ne
     Example:
         >>> import torch
         >>> from weightatlas.weights.spec import NetworkSpec, Segment, TensorSpec
-        >>> spec = NetworkSpec(tensors=(TensorSpec(name="b", shape=(2,), role="bias", axes=((Segment(members=2),),), layer=0),))
+        >>> axes = ((Segment(members=2),),)
+        >>> bias = TensorSpec(name="b", shape=(2,), role="bias", axes=axes, layer=0)
+        >>> spec = NetworkSpec(tensors=(bias,))
         >>> flatten([{"b": torch.tensor([1.0, 2.0])}], spec)
         tensor([[1., 2.]])
 
