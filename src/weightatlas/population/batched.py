@@ -1,18 +1,23 @@
 """The batched engine: every layer one matrix product for a block of networks, with its own backward pass."""
 
+import threading
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from weightatlas.population.crew import side_by_side
 from weightatlas.population.engines import Engine, Loss, Masks, cross_entropy, engines, named
 from weightatlas.population.operations import Tape, Workspace
 from weightatlas.population.program import program_of
 from weightatlas.weights.spec import NetworkSpec
 
-CACHE_MB = 16.0  # what a block of networks may occupy; much more falls out of the cache, much less is overhead
+CACHE_MB = (
+    16.0  # what a block of networks may occupy; much more falls out of the cache, much less is overhead
+)
 
 
 @engines.register("batched")
@@ -21,11 +26,18 @@ class BatchedEngine(Engine):
 
     name = "batched"
 
-    def __init__(self, network: nn.Module, spec: NetworkSpec) -> None:
-        super().__init__(network, spec)
+    def __init__(self, network: nn.Module, spec: NetworkSpec, workers: int = 1) -> None:
+        super().__init__(network, spec, workers)
         self.programs = {False: program_of(self.network), True: program_of(self.training)}
-        self.work = Workspace()
+        self.local = threading.local()
         self.numbers: int | None = None
+
+    @property
+    def work(self) -> Workspace:
+        """The buffers of the calling thread."""
+        if not hasattr(self.local, "work"):
+            self.local.work = Workspace()
+        return self.local.work
 
     def outputs(self, weights: Tensor, inputs: Tensor, shared: bool) -> Tensor:
         return _Outputs.apply(weights, inputs, shared, self)  # type: ignore[no-any-return]
@@ -39,15 +51,15 @@ class BatchedEngine(Engine):
         self, weights: Tensor, inputs: Tensor, labels: Tensor, loss: Loss, masks: Masks
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         count = even(len(weights), self.block(inputs[0], inputs.shape[1]))
-        gradient = torch.zeros_like(weights) if self._partly else torch.empty_like(weights)
+        gradient = torch.zeros_like(weights)
         losses, statistics = [], []
         for rows in (slice(i, i + count) for i in range(0, len(weights), count)):
             own = {name: mask[rows] for name, mask in masks.items()}
-            tape = self._tape(weights[rows], own, training=True)
+            tape = self.tape(weights[rows], own, training=True)
             outputs = self.programs[True].forward(tape, batch_last(inputs[rows]))
             value, grad = _loss_gradient(outputs, labels[rows], loss)
             self.programs[True].backward(tape, grad, inputs=False)
-            self._collect(tape, gradient[rows])
+            self.collect(tape, gradient[rows])
             losses.append(value)
             statistics.append(tape.statistics)
         joined = {name: torch.cat([s[name] for s in statistics]) for name in statistics[0]}
@@ -56,37 +68,32 @@ class BatchedEngine(Engine):
     def block(self, sample: Tensor, batch: int) -> int:
         """Choose how many networks to run together so that their activations stay in the cache."""
         if self.numbers is None:
-            work, self.work = self.work, Workspace()
-            tape = self._tape(torch.zeros(1, self.spec.params, dtype=sample.dtype, device=sample.device), {})
+            blank = torch.zeros(1, self.spec.params, dtype=sample.dtype, device=sample.device)
+            tape = replace(self.tape(blank, {}), work=Workspace())
             self.programs[False].forward(tape, batch_last(sample[None, :1]))
-            self.numbers = self.work.numbers
-            self.work = work
+            self.numbers = tape.work.numbers
         return max(int(CACHE_MB * 2**20 / (sample.element_size() * self.numbers * batch)), 1)
 
-    @property
-    def _partly(self) -> bool:
-        """Whether some numbers get no gradient in training."""
-        return not bool(self.spec.trainable.all())
-
-    def _tape(self, weights: Tensor, masks: Mapping[str, Tensor], training: bool = False) -> Tape:
+    def tape(self, weights: Tensor, masks: Mapping[str, Tensor], training: bool = False) -> Tape:
         state = named(weights, self.spec)
         for tensor in self.spec.tensors:
             state |= dict.fromkeys(tensor.aliases, state[tensor.name])
         return Tape({**state, **masks}, len(weights), self.work, training)
 
-    def _collect(self, tape: Tape, gradient: Tensor) -> None:
-        """Write the gradients of all tensors to their place in the rows."""
+    def collect(self, tape: Tape, gradient: Tensor) -> None:
+        """Add the gradients of all tensors to their place in the rows."""
         for tensor in self.spec.tensors:
-            found = [tape.grads[n] for n in (tensor.name, *tensor.aliases) if n in tape.grads]
             place = gradient[:, self.spec.slices[tensor.name]]
-            if found:
-                place.copy_(found[0].reshape(place.shape))
-            for further in found[1:]:
-                place.add_(further.reshape(place.shape))
+            for name in (tensor.name, *tensor.aliases):
+                if name in tape.grads:
+                    place.add_(tape.grads[name].reshape(place.shape))
 
 
 class _Outputs(torch.autograd.Function):
-    """Outputs of a population; backward runs forward again block by block instead of keeping activations."""
+    """Outputs of a population; backward runs forward again block by block instead of keeping activations.
+
+    Writing all activations to memory and reading them back costs more than computing them in the cache.
+    """
 
     @staticmethod
     def forward(
@@ -94,14 +101,17 @@ class _Outputs(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(weights, inputs)
         ctx.shared, ctx.engine = shared, engine  # type: ignore[attr-defined]
-        found = None
-        for rows, queries, part in _blocks(engine, weights, inputs, shared):
-            outputs = engine.programs[False].forward(engine._tape(weights[rows], {}), batch_last(part))
-            if found is None:
-                total = len(inputs) if shared else inputs.shape[1]
-                found = outputs.new_empty(len(weights), total, *outputs.shape[1:-1])
-            found[rows, queries] = outputs.movedim(-1, 1)
-        return found  # type: ignore[return-value]
+
+        def work(rows: slice) -> Tensor:
+            parts = []
+            for queries in pieces:
+                x = batch_last(_cut(inputs, rows, queries, shared))
+                outputs = engine.programs[False].forward(engine.tape(weights[rows], {}), x)
+                parts.append(outputs.movedim(-1, 1).clone())
+            return torch.cat(parts, dim=1)
+
+        blocks, pieces = _blocks(engine, weights, inputs, shared)
+        return torch.cat(side_by_side(work, blocks, engine.workers))
 
     @staticmethod
     @once_differentiable
@@ -109,31 +119,44 @@ class _Outputs(torch.autograd.Function):
         weights, inputs = ctx.saved_tensors  # type: ignore[attr-defined]
         shared, engine = ctx.shared, ctx.engine  # type: ignore[attr-defined]
         wanted = ctx.needs_input_grad[1]  # type: ignore[attr-defined]
-        whole, back = torch.zeros_like(weights), torch.zeros_like(inputs) if wanted else None
-        for rows, queries, part in _blocks(engine, weights, inputs, shared):
-            tape = engine._tape(weights[rows], {})
-            engine.programs[False].forward(tape, batch_last(part))
-            own = grad[rows, queries].movedim(1, -1).contiguous()
-            value = engine.programs[False].backward(tape, own, inputs=wanted)
-            part_gradient = torch.zeros_like(weights[rows])
-            engine._collect(tape, part_gradient)
-            whole[rows] += part_gradient
-            if back is not None and value is not None:
-                place = back[queries] if shared else back[rows, queries]
-                place += value.movedim(-1, 1)[0] if shared else value.movedim(-1, 1)
-        return whole, back, None, None
+        blocks, pieces = _blocks(engine, weights, inputs, shared)
+
+        def work(rows: slice) -> tuple[Tensor, Tensor | None]:
+            whole, back = torch.zeros_like(weights[rows]), []
+            for queries in pieces:
+                tape = engine.tape(weights[rows], {})
+                engine.programs[False].forward(tape, batch_last(_cut(inputs, rows, queries, shared)))
+                own = grad[rows, queries].movedim(1, -1).contiguous()
+                value = engine.programs[False].backward(tape, own, inputs=wanted)
+                engine.collect(tape, whole)
+                if wanted:
+                    back.append(torch.zeros(()) if value is None else value.movedim(-1, 1).clone())
+            return whole, torch.cat(back, dim=1) if wanted else None
+
+        found = side_by_side(work, blocks, engine.workers)
+        back = None
+        if wanted:
+            parts = [part for _, part in found]
+            back = torch.stack(parts).sum(dim=0)[0] if shared else torch.cat(parts)
+        return torch.cat([whole for whole, _ in found]), back, None, None
 
 
-def _blocks(engine: BatchedEngine, weights: Tensor, inputs: Tensor, shared: bool) -> list:
-    """Cut a call into blocks of networks and queries that stay in the cache."""
+def _blocks(engine: BatchedEngine, weights: Tensor, inputs: Tensor, shared: bool) -> tuple[list, list]:
+    """Cut a call into blocks of networks, and pieces of queries, that stay in the cache."""
     total = len(inputs) if shared else inputs.shape[1]
-    width = min(total, WIDTH)
-    count = even(len(weights), engine.block(inputs if shared else inputs[0], width))
-    return [
-        (slice(r, r + count), slice(q, q + width), _cut(inputs, r, count, q, width, shared))
-        for r in range(0, len(weights), count)
-        for q in range(0, total, width)
-    ]
+    width = even(total, WIDTH)
+    most = engine.block(inputs if shared else inputs[0], width)
+    count = even(len(weights), min(most, -(-len(weights) // engine.workers)))
+    return _slices(len(weights), count), _slices(total, width)
+
+
+def _slices(total: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def _cut(inputs: Tensor, rows: slice, queries: slice, shared: bool) -> Tensor:
+    """Take the inputs of a block, with a leading axis of one if all networks share them."""
+    return inputs[None, queries] if shared else inputs[rows, queries]
 
 
 def even(total: int, most: int) -> int:
@@ -142,13 +165,6 @@ def even(total: int, most: int) -> int:
 
 
 WIDTH = 64  # queries in a block: whole vector registers, and enough work per call
-
-
-def _cut(inputs: Tensor, row: int, count: int, query: int, width: int, shared: bool) -> Tensor:
-    """Take the inputs of a block, with a leading axis of one if all networks share them."""
-    if shared:
-        return inputs[None, query : query + width]
-    return inputs[row : row + count, query : query + width]
 
 
 def batch_last(inputs: Float[Tensor, "networks batch *rest"]) -> Float[Tensor, "networks *rest batch"]:

@@ -40,12 +40,13 @@ class Engine(ABC):
     Args:
         network: Any module of the function; its own weights are ignored.
         spec: The layout of the rows.
+        workers: Threads that `outputs` may use, if the engine can.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, network: nn.Module, spec: NetworkSpec) -> None:
-        self.spec = spec
+    def __init__(self, network: nn.Module, spec: NetworkSpec, workers: int = 1) -> None:
+        self.spec, self.workers = spec, workers
         self.network = prepare(network, training=False)
         self.training = prepare(network, training=True)
 

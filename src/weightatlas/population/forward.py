@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from weightatlas.errors import DataError, SpecError
 from weightatlas.population import batched as batched  # registers its engine
 from weightatlas.population.engines import Engine, engines
+from weightatlas.population.operations import NoProgram
 from weightatlas.population.prepare import activation_numbers
 from weightatlas.weights.spec import NetworkSpec
 
@@ -33,17 +35,21 @@ class Population:
         spec: The layout of the weight rows.
         engine: "auto" times the engines on the first call and keeps the fastest; or a name.
         memory_mb: Budget for the activations of calls that need no gradient.
+        workers: Threads that may run blocks of networks side by side; as many as torch uses if none.
     """
 
     def __init__(
-        self, network: nn.Module, spec: NetworkSpec, engine: str = "auto", memory_mb: float = 512.0
+        self,
+        network: nn.Module,
+        spec: NetworkSpec,
+        engine: str = "auto",
+        memory_mb: float = 512.0,
+        workers: int | None = None,
     ) -> None:
         _check_names(network, spec)
         self.network, self.spec, self.memory_mb = network, spec, memory_mb
-        self.engine_name = engine
-        self._engine: Engine | None = (
-            None if engine == "auto" else engines.create(engine, network=network, spec=spec)
-        )
+        self.engine_name, self.workers = engine, workers or torch.get_num_threads()
+        self._engines: dict[bool, Engine] = {}
         self._numbers: int | None = None
 
     def __call__(
@@ -89,9 +95,15 @@ class Population:
         return max(min(networks, room // queries), 1), queries
 
     def _choose(self, weights: Tensor, inputs: Tensor, shared: bool) -> Engine:
-        if self._engine is None:
-            self._engine = fastest(self.network, self.spec, weights.detach(), inputs.detach(), shared)
-        return self._engine
+        """Return the engine; "auto" may choose another one for calls that need gradients."""
+        graded = torch.is_grad_enabled() and (weights.requires_grad or inputs.requires_grad)
+        if graded not in self._engines:
+            options = {"network": self.network, "spec": self.spec, "workers": self.workers}
+            if self.engine_name == "auto":
+                self._engines[graded] = fastest(options, weights, inputs, shared, graded)
+            else:
+                self._engines[graded] = engines.create(self.engine_name, **options)
+        return self._engines[graded]
 
     def _check(self, weights: Tensor, inputs: Tensor, shared: bool) -> None:
         if weights.ndim != 2 or weights.shape[1] != self.spec.params:
@@ -109,21 +121,36 @@ def _check_names(network: nn.Module, spec: NetworkSpec) -> None:
         raise SpecError(f"The network lacks what its spec names, or has other shapes: {', '.join(wrong)}.")
 
 
-@torch.no_grad()
-def fastest(network: nn.Module, spec: NetworkSpec, weights: Tensor, inputs: Tensor, shared: bool) -> Engine:
-    """Time all engines on a sample of the call and return the fastest; results do not depend on it."""
-    weights = weights[:16]
-    inputs = inputs[:64] if shared else inputs[:16, :64]
+def fastest(options: dict[str, Any], weights: Tensor, inputs: Tensor, shared: bool, graded: bool) -> Engine:
+    """Time all engines on a sample of a call and return the fastest; what they compute is the same.
+
+    Args:
+        options: What engines are made of: network, spec, workers.
+        weights: Networks as rows.
+        inputs: What they are run on.
+        shared: Whether all networks see the same inputs.
+        graded: Whether to time the backward pass too.
+    """
+    weights = weights[: 16 * options["workers"]].detach().requires_grad_(graded)
+    inputs = (inputs[:64] if shared else inputs[: len(weights), :64]).detach()
     seconds: dict[str, float] = {}
     made: dict[str, Engine] = {}
     for name in engines.names():
-        made[name] = engines.create(name, network=network, spec=spec)
-        laps = []
-        for _ in range(3):
-            start = time.perf_counter()
-            made[name].outputs(weights, inputs, shared)
-            laps.append(time.perf_counter() - start)
-        seconds[name] = min(laps[1:])
+        try:
+            made[name] = engines.create(name, **options)
+            seconds[name] = min(_lap(made[name], weights, inputs, shared, graded) for _ in range(3))
+        except NoProgram as error:
+            log.info("population engine %s is not available: %s", name, error)
     best = min(seconds, key=seconds.__getitem__)
     log.info("population engine %s: %s", best, {name: f"{1e3 * s:.2f} ms" for name, s in seconds.items()})
     return made[best]
+
+
+def _lap(engine: Engine, weights: Tensor, inputs: Tensor, shared: bool, graded: bool) -> float:
+    """Time one call."""
+    start = time.perf_counter()
+    with torch.set_grad_enabled(graded):
+        outputs = engine.outputs(weights, inputs, shared)
+        if graded:
+            torch.autograd.grad(outputs.sum(), weights)
+    return time.perf_counter() - start

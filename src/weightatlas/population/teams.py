@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from weightatlas.population import batched as batched  # registers its engine
 from weightatlas.population.blocks import Block, train_epoch
 from weightatlas.population.engines import Engine, Loss, engines
+from weightatlas.population.operations import NoProgram
 from weightatlas.population.prepare import activation_numbers, dropout_shapes, prepare
 from weightatlas.weights.spec import NetworkSpec
 
@@ -100,13 +101,16 @@ class Team:
         masks = block.masks(1, 0, len(block.weights), self.shapes)
         seconds = {}
         for name in engines.names():
-            engine = engines.create(name, network=self.network, spec=self.spec)
-            laps = []
-            for _ in range(3):
-                start = time.perf_counter()
-                engine.gradients(block.weights, inputs[index], labels[index], self.loss, masks)
-                laps.append(time.perf_counter() - start)
-            seconds[name] = min(laps[1:])
+            try:
+                engine = engines.create(name, network=self.network, spec=self.spec)
+                laps = []
+                for _ in range(3):
+                    start = time.perf_counter()
+                    engine.gradients(block.weights, inputs[index], labels[index], self.loss, masks)
+                    laps.append(time.perf_counter() - start)
+                seconds[name] = min(laps[1:])
+            except NoProgram as error:
+                log.info("training engine %s is not available: %s", name, error)
         best = min(seconds, key=seconds.__getitem__)
         log.info("training engine %s: %s", best, {n: f"{1e3 * s:.1f} ms" for n, s in seconds.items()})
         return best
