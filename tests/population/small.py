@@ -21,10 +21,13 @@ def role_of(name: str, network: nn.Module) -> str:
 
 def spec_by_hand(network: nn.Module) -> NetworkSpec:
     """Describe a state dict with all axes fixed."""
-    trainable = {name for name, _ in network.named_parameters()}
-    tensors, layers = [], []
-    for name, value in network.state_dict().items():
-        if value.is_floating_point():
+    trainable = {name for name, _ in network.named_parameters(remove_duplicate=False)}
+    tensors, layers, seen = [], [], {}
+    state = network.state_dict(keep_vars=True)
+    for name, value in state.items():
+        seen.setdefault(id(value), []).append(name)
+    for name, value in state.items():
+        if value.is_floating_point() and seen[id(value)][0] == name:
             owner = name.rpartition(".")[0]
             layers += [owner] * (owner not in layers)
             axes = tuple((Segment(members=n),) for n in value.shape)
@@ -36,6 +39,7 @@ def spec_by_hand(network: nn.Module) -> NetworkSpec:
                     axes=axes,
                     layer=layers.index(owner),
                     trainable=name in trainable,
+                    aliases=tuple(seen[id(value)][1:]),
                 )
             )
     return NetworkSpec(tensors=tuple(tensors))

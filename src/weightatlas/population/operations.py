@@ -135,6 +135,11 @@ def _columns_gradient(weight: Tensor, grad: Tensor, shared: bool, out: Tensor | 
     return torch.mm(weight.reshape(flat.shape[0], -1).T, flat, out=into)[None]
 
 
+def summed(grad: Tensor, networks: int) -> Tensor:
+    """Add up the gradients of a value that all networks shared."""
+    return grad if len(grad) == networks else grad.sum(dim=0, keepdim=True)
+
+
 def _weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     """Return `grad x^T` per network, computed in the order whose rows fill vector registers better."""
     if _filled(x.shape[1]) < _filled(grad.shape[1]) and x.shape[0] == grad.shape[0]:
@@ -206,7 +211,9 @@ class Conv2d(Operation):
         return (self.own("weight"), *([self.own("bias")] if self.bias else []))
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
-        x = self._pad(tape, xs[0])
+        x = xs[0] if self.groups == 1 else xs[0].expand(tape.networks, *xs[0].shape[1:])
+        whole = x.shape
+        x = self._pad(tape, x)
         columns = self._unfold(tape, x)
         weight = self._weight(tape)
         height, width, batch = self._size(x)
@@ -215,21 +222,21 @@ class Conv2d(Operation):
         out = out.view(tape.networks, -1, height * width * batch)
         if self.bias:
             out.add_(tape.state[self.own("bias")][:, :, None])
-        tape.saved[self.key] = (columns, xs[0].shape, x.shape)
+        tape.saved[self.key] = (columns, whole, x.shape, len(xs[0]))
         return out.view(tape.networks, -1, height, width, batch)
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
-        columns, shape, padded = tape.saved[self.key]
+        columns, shape, padded, count = tape.saved[self.key]
         if self.bias:
             tape.give(self.own("bias"), grad.flatten(2).sum(dim=2))
         grad = grad.reshape(tape.networks * self.groups, -1, columns.shape[2])
         tape.give(self.own("weight"), _weight_gradient(grad, columns))
         if not needed[0]:
             return (None,)
-        shared = len(columns) == 1
+        shared = shape[0] == 1 and self.groups == 1
         # Nobody needs the columns any more: their buffer takes the gradient.
         back = _columns_gradient(self._weight(tape), grad, shared, out=columns)
-        return (self._fold(tape, back, shape, padded),)
+        return (summed(self._fold(tape, back, shape, padded), count),)
 
     def _weight(self, tape: Tape) -> Tensor:
         """View the kernel as one matrix per network and channel group."""
@@ -290,93 +297,3 @@ class Conv2d(Operation):
         if last < first:
             return slice(0, 0), slice(0, 0)
         return slice(first * stride + start, last * stride + start + 1, stride), slice(first, last + 1)
-
-
-def images_last(x: Tensor) -> Tensor:
-    """View `(networks, channels, height, width, batch)` as channels-last images, the batch as channels."""
-    return x.contiguous().view(-1, *x.shape[2:]).permute(0, 3, 1, 2)
-
-
-def images_first(x: Tensor, networks: int) -> Tensor:
-    """Undo `images_last`."""
-    x = x.permute(0, 2, 3, 1).contiguous()
-    return x.view(networks, -1, *x.shape[1:])
-
-
-class MaxPool2d(Operation):
-    """Maximum over windows, by PyTorch's channels-last kernel."""
-
-    frees_output = True
-
-    def __init__(self, name: str, options: tuple) -> None:
-        super().__init__(name)
-        self.options = options  # kernel, stride, padding, dilation, ceil_mode
-
-    def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
-        x = images_last(xs[0])
-        shape = _pooled_shape(x, *self.options)
-        out = tape.work.take((self.key, "out"), shape, x)
-        index = tape.work.take((self.key, "index"), shape, x, dtype=torch.int64)
-        into = {"out": out.permute(0, 3, 1, 2), "indices": index.permute(0, 3, 1, 2)}
-        torch.ops.aten.max_pool2d_with_indices.out(x, *self.options, **into)
-        tape.saved[self.key] = (x, into["indices"])
-        return out.view(len(xs[0]), -1, *shape[1:])
-
-    def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
-        x, index = tape.saved[self.key]
-        back = x.permute(0, 2, 3, 1)  # the kernel looks at the index only, so the input makes room
-        if not self.reuse:
-            back = tape.work.take((self.key, "back"), back.shape, x)
-        torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
-            images_last(grad), x, *self.options, index, grad_input=back.permute(0, 3, 1, 2)
-        )
-        return (back.view(len(grad), -1, *back.shape[1:]),)
-
-
-def _pooled_shape(
-    x: Tensor, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int], ceil: bool
-) -> tuple[int, int, int, int]:
-    """Shape (images, height, width, batch) of what pooling makes of `(images, batch, height, width)`."""
-    sides = []
-    for axis in (0, 1):
-        room = x.shape[2 + axis] + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1
-        side = -(-room // stride[axis]) if ceil else room // stride[axis]
-        if ceil and side * stride[axis] >= x.shape[2 + axis] + padding[axis]:
-            side -= 1  # a last window must start inside the input or its left border
-        sides.append(side + 1)
-    return x.shape[0], sides[0], sides[1], x.shape[1]
-
-
-class AvgPool2d(Operation):
-    """Mean over windows, by PyTorch's channels-last kernel."""
-
-    def __init__(self, name: str, options: tuple) -> None:
-        super().__init__(name)
-        self.options = options  # kernel, stride, padding, ceil_mode, count_include_pad, divisor_override
-
-    def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
-        x = images_last(xs[0])
-        tape.saved[self.key] = (x,)
-        return images_first(torch.ops.aten.avg_pool2d(x, *self.options), len(xs[0]))
-
-    def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
-        (x,) = tape.saved[self.key]
-        back = torch.ops.aten.avg_pool2d_backward(images_last(grad), x, *self.options)
-        return (images_first(back, len(grad)),)
-
-
-class GlobalMean(Operation):
-    """Mean over all pixels; keeps them as axes of size one if asked."""
-
-    def __init__(self, name: str, keep: bool) -> None:
-        super().__init__(name)
-        self.keep = keep
-
-    def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
-        tape.saved[self.key] = (xs[0].shape,)
-        return xs[0].mean(dim=(2, 3), keepdim=self.keep)
-
-    def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
-        (shape,) = tape.saved[self.key]
-        grad = grad if self.keep else grad[:, :, None, None]
-        return ((grad / (shape[2] * shape[3])).expand(len(grad), *shape[1:]),)

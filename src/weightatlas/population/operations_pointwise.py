@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from weightatlas.population.operations import Grads, Operation, Tape
+from weightatlas.population.operations import Grads, Operation, Tape, summed
 
 aten = torch.ops.aten
 # forward(input, out=...) and backward(grad, input, output, out) of the activations that occur in practice.
@@ -121,11 +121,6 @@ class Concat(Operation):
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
         parts = grad.split([width for _, width in tape.saved[self.key]], dim=1)
         return tuple(summed(p, count) for p, (count, _) in zip(parts, tape.saved[self.key], strict=True))
-
-
-def summed(grad: Tensor, networks: int) -> Tensor:
-    """Add up the gradients of a value that all networks shared."""
-    return grad if len(grad) == networks else grad.sum(dim=0, keepdim=True)
 
 
 class BatchNorm(Operation):

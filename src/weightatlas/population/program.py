@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from weightatlas.population import operations as ops
 from weightatlas.population import operations_pointwise as points
+from weightatlas.population import operations_pooling as pools
 from weightatlas.population.operations import NoProgram
 from weightatlas.population.prepare import MaskedDropout, PureNorm
 
@@ -102,7 +103,7 @@ def _share_memory(steps: list[Step], result: int) -> None:
     readers = Counter(slot for step in steps for slot in step.inputs)
     for step in steps:
         slot, operation = step.inputs[0], step.operation
-        able = isinstance(operation, ops.MaxPool2d) or getattr(operation, "by_output", False)
+        able = isinstance(operation, pools.MaxPool2d) or getattr(operation, "by_output", False)
         free = slot in made and made[slot].frees_output and readers[slot] == 1 and slot != result
         operation.reuse = able and free
 
@@ -126,7 +127,7 @@ def _translate(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[ops.Operat
     raise NoProgram(f"'{name}' has no batched form")
 
 
-def _dim(node: fx.Node, position: int, default: int) -> Any:
+def _dim(node: fx.Node, position: int, default: Any) -> Any:
     """Read the axis argument of a call."""
     names = ("dim", "start_dim")
     given = [node.kwargs[name] for name in names if name in node.kwargs]
@@ -153,9 +154,9 @@ def _pointwise(node: fx.Node) -> ops.Operation:
 def _mean(node: fx.Node) -> ops.Operation:
     dims = _dim(node, 1, None)
     keep = bool(node.kwargs.get("keepdim", node.args[2] if len(node.args) > 2 else False))
-    if sorted(d % 4 for d in dims) != [2, 3]:
+    if not isinstance(dims, list | tuple) or sorted(d % 4 for d in dims) != [2, 3]:
         raise NoProgram(f"a mean over axes {dims} has no batched form")
-    return ops.GlobalMean(node.name, keep)
+    return pools.GlobalMean(node.name, keep)
 
 
 _POINTWISE = (
@@ -210,18 +211,20 @@ def _max_pool(module: Any, name: str) -> ops.Operation:
     if module.return_indices:
         raise NoProgram(f"pooling '{name}' returns indices")
     sides = [_pair(v) for v in (module.kernel_size, module.stride, module.padding, module.dilation)]
-    return ops.MaxPool2d(name, (*sides, module.ceil_mode))
+    return pools.MaxPool2d(name, (*sides, module.ceil_mode))
 
 
 def _avg_pool(module: Any, name: str) -> ops.Operation:
     sides = [_pair(v) for v in (module.kernel_size, module.stride, module.padding)]
-    return ops.AvgPool2d(name, (*sides, module.ceil_mode, module.count_include_pad, module.divisor_override))
+    return pools.AvgPool2d(
+        name, (*sides, module.ceil_mode, module.count_include_pad, module.divisor_override)
+    )
 
 
 def _adaptive(module: Any, name: str) -> ops.Operation:
     if _pair(module.output_size) != [1, 1]:
         raise NoProgram(f"pooling '{name}' to {module.output_size} has no batched form")
-    return ops.GlobalMean(name, keep=True)
+    return pools.GlobalMean(name, keep=True)
 
 
 def _norm(module: Any, name: str) -> ops.Operation:

@@ -1,0 +1,153 @@
+"""Every batched operation equals the module it replaces, forward and backward; what has none says so."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.population.small import make, reference, spec_by_hand, toy_data
+from weightatlas.errors import ConfigError
+from weightatlas.population.batched import BatchedEngine
+from weightatlas.population.engines import LoopEngine, cross_entropy, engines
+from weightatlas.population.forward import Population
+from weightatlas.population.initialize import initialize
+from weightatlas.population.operations import NoProgram
+from weightatlas.population.train import TrainConfig, train
+
+
+class Branches(nn.Module):
+    """Concatenation, shared layers, functional calls, a mean instead of pooling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.twice = nn.Conv2d(2, 4, 3, padding="same"), nn.Conv2d(4, 4, 1)
+        self.norm, self.head = nn.BatchNorm2d(8), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a = torch.relu(self.first(x))
+        b = self.twice(torch.sin(2.0 * self.twice(a)))
+        return self.head(self.norm(torch.cat([a, b], dim=1)).mean((2, 3)))
+
+
+class Tied(nn.Module):
+    """Two names for one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.b.weight = self.a.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(torch.tanh(self.a(x)))
+
+
+def _stack(*layers: nn.Module) -> nn.Module:
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(3))
+
+
+IMAGES = (2, 9, 9)
+CASES = {
+    "stride": (lambda: _stack(nn.Conv2d(2, 6, 3, stride=2, padding=1), nn.ReLU()), IMAGES),
+    "uneven": (lambda: _stack(nn.Conv2d(2, 6, (3, 2), stride=(2, 3), padding=(0, 1)), nn.Tanh()), IMAGES),
+    "dilation": (lambda: _stack(nn.Conv2d(2, 4, 3, dilation=2, padding=2), nn.SiLU()), IMAGES),
+    "groups": (lambda: _stack(nn.Conv2d(2, 4, 1), nn.Conv2d(4, 8, 3, groups=4, bias=False)), IMAGES),
+    "depthwise first": (lambda: _stack(nn.Conv2d(2, 4, 3, groups=2), nn.Sigmoid()), IMAGES),
+    "border": (lambda: _stack(nn.Conv2d(2, 4, 1), nn.Conv2d(4, 3, 2, padding=3, stride=4)), IMAGES),
+    "overlap": (lambda: _stack(nn.Conv2d(2, 4, 2), nn.MaxPool2d(3, 2, padding=1)), IMAGES),
+    "ceil": (lambda: _stack(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)), IMAGES),
+    "pool first": (lambda: _stack(nn.MaxPool2d(2, ceil_mode=True), nn.GELU(), nn.Conv2d(2, 4, 2)), IMAGES),
+    "average": (lambda: _stack(nn.Conv2d(2, 4, 3), nn.AvgPool2d(2), nn.LeakyReLU(0.2, inplace=True)), IMAGES),
+    "norm": (lambda: _stack(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU()), IMAGES),
+    "branches": (Branches, IMAGES),
+    "norm 1d": (lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)), (6,)),
+    "tied": (Tied, (6,)),
+}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("case", CASES)
+def test_operations_equal_modules(case: str, shared: bool) -> None:
+    build, shape = CASES[case]
+    network = build().double()
+    network.eval()(torch.zeros(2, *shape, dtype=torch.float64))  # lazy layers learn their size
+    spec = spec_by_hand(network)
+    weights = initialize(spec, torch.arange(3), "kaiming_normal").double()
+    weights = (weights + 0.1 * torch.rand_like(weights)).requires_grad_()
+    inputs = torch.randn(*(() if shared else (3,)), 5, *shape, dtype=torch.float64, requires_grad=True)
+    results = []
+    for name in ("batched", "loop"):
+        outputs = Population(network, spec, engine=name)(weights, inputs, shared)
+        cotangent = torch.arange(outputs.numel(), dtype=torch.float64).sin().view(outputs.shape)
+        results.append((outputs, *torch.autograd.grad((outputs * cotangent).sum(), [weights, inputs])))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if "norm" in name or name == "branches"])
+def test_training_statistics_and_gradients(case: str) -> None:
+    build, shape = CASES[case]
+    network = build().double()
+    network.eval()(torch.zeros(2, *shape, dtype=torch.float64))
+    spec = spec_by_hand(network)
+    weights = initialize(spec, torch.arange(3), "kaiming_normal").double()
+    inputs, labels = torch.randn(3, 6, *shape, dtype=torch.float64), torch.randint(0, 3, (3, 6))
+    ours, theirs = (
+        engine(network, spec).gradients(weights, inputs, labels, cross_entropy, {})
+        for engine in (BatchedEngine, LoopEngine)
+    )
+    for found, expected in zip(ours[:2], theirs[:2], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    assert ours[2].keys() == theirs[2].keys()
+    for name, value in ours[2].items():
+        torch.testing.assert_close(value, theirs[2][name].flatten(1), rtol=1e-9, atol=1e-12)
+
+
+def test_blocks_and_odd_sizes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, spec = make("plain")
+    weights = initialize(spec, torch.arange(7), "glorot")
+    inputs = toy_data()["train"][0][:67]
+    whole = Population(network, spec, engine="batched")(weights, inputs)
+    monkeypatch.setattr("weightatlas.population.batched.CACHE_MB", 0.05)
+    small = Population(network, spec, engine="batched", workers=2)
+    assert small._choose(weights, inputs, True).block(inputs, 10) < 7  # type: ignore[attr-defined]
+    torch.testing.assert_close(small(weights, inputs), whole)
+    one = Population(network, spec, engine="batched")(weights[:1], inputs[:1])
+    torch.testing.assert_close(one[0], reference(network, spec, weights[0])(inputs[:1]).detach())
+
+
+def test_a_ready_made_loss_equals_any_loss() -> None:
+    network, spec = make("plain")
+    weights, (inputs, labels) = initialize(spec, torch.arange(2), "glorot"), toy_data()["train"]
+    engine = BatchedEngine(network, spec)
+    batch = inputs[:8].expand(2, 8, 1, 8, 8), labels[:8].expand(2, 8)
+    ready = engine.gradients(weights, *batch, cross_entropy, {})
+    general = engine.gradients(weights, *batch, lambda o, y: cross_entropy(o, y), {})
+    for ours, theirs in zip(ready[:2], general[:2], strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (nn.LayerNorm(9), "LayerNorm"),
+        (nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), "reflect"),
+        (nn.Flatten(2), "flattens"),
+        (nn.AdaptiveAvgPool2d(3), "AdaptiveAvgPool2d|has no batched form"),
+    ],
+)
+def test_what_has_no_batched_form_says_so_and_runs_otherwise(layer: nn.Module, reason: str) -> None:
+    network = nn.Sequential(layer, nn.Flatten(), nn.LazyLinear(3))
+    network(torch.zeros(2, *IMAGES))
+    spec = spec_by_hand(network)
+    with pytest.raises(NoProgram, match=reason):
+        engines.create("batched", network=network, spec=spec)
+    assert issubclass(NoProgram, ConfigError)
+    weights, inputs = initialize(spec, torch.arange(2), "glorot"), torch.randn(4, *IMAGES)
+    expected = torch.stack([reference(network, spec, row)(inputs) for row in weights]).detach()
+    torch.testing.assert_close(Population(network, spec)(weights, inputs), expected)
+
+
+def test_training_falls_back_too() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.LayerNorm(64), nn.Linear(64, 5))
+    spec = spec_by_hand(network)
+    (found,) = train(network, spec, toy_data(), [TrainConfig(key=1, batch_size=16, lr=1e-2)], 3)
+    assert found.metrics["test_acc"].item() > 0.5
