@@ -58,7 +58,7 @@ def test_help_does_not_load_torch():
 
 
 @pytest.mark.parametrize(
-    ("words", "hint"), [(["quikstart"], "'quickstart'"), (["zoo", "inf"], "'zoo info'"), (["zo"], "'zoo'")]
+    ("words", "hint"), [(["reprot"], "'report'"), (["zoo", "inf"], "'zoo info'"), (["zo"], "'zoo'")]
 )
 def test_an_unknown_verb_suggests_the_nearest(words, hint, capsys):
     assert main(words) == 2

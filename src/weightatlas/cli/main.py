@@ -27,6 +27,7 @@ VERBS = {
     "fit": Verb("fit", "fit", "train an encoder on a zoo"),
     "embed": Verb("embed", "embed", "networks to embeddings"),
     "predict": Verb("predict", "predict", "accuracy and other properties from weights alone"),
+    "reconstruct": Verb("reconstruct", "reconstruct", "rebuild networks from their codes"),
     "generate": Verb("generate", "generate", "new networks"),
     "interpolate": Verb("interpolate", "interpolate", "networks between two networks"),
     "inspect": Verb("inspect", "inspect", "what is this checkpoint?"),

@@ -1,0 +1,76 @@
+"""weightatlas reconstruct."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from weightatlas.cli import console
+from weightatlas.cli.inputs import Part, open_autoencoder, open_part, write_networks
+
+if TYPE_CHECKING:
+    from weightatlas.results import Record
+
+_TABLE = ("excess agreement", "agreement", "agreement where wrong", "accuracy", "accuracy error", "L2")
+
+
+def reconstruct(
+    run: Annotated[Path, tyro.conf.Positional],
+    zoo: Annotated[Path, tyro.conf.Positional],
+    out: Path | None = None,
+    part: Part = "test",
+    json: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Rebuild networks from their codes and compare what they do with what the originals do.
+
+    Excess agreement is 0 for the best training network, mean network or nearest network, and 1 for a
+    perfect copy.
+
+    Example:
+        weightatlas reconstruct runs/sane runs/digits-zoo --out rebuilt
+
+    Args:
+        run: Folder of the run, or of a saved encoder.
+        zoo: Folder of the zoo.
+        out: Also write the rebuilt networks (.safetensors) and results.json to this folder.
+        part: Split to rebuild.
+        json: Print the measured numbers as JSON.
+        dry_run: Only say what would be done.
+    """
+    import torch
+
+    from weightatlas.results import append_records
+
+    encoder, chosen = open_autoencoder(run), open_part(zoo, part)
+    weights = chosen.weights()
+    encoder.require(weights.spec)
+    if dry_run:
+        ratio = weights.spec.params / encoder.code_numbers(weights.spec)
+        console.print_facts({"networks": len(chosen), "parameters per code number": ratio}, as_json=json)
+        return
+    with torch.no_grad():
+        rebuilt = encoder.reconstruct(weights)
+    records = _judge(open_part(zoo, "train"), chosen, rebuilt, encoder.name)
+    if out is not None:
+        write_networks(out, rebuilt, chosen, chosen.column("id").tolist())
+        append_records(out / "results.json", records)
+    console.print_records(records, title=f"{len(chosen)} networks of {zoo}", metrics=_TABLE, as_json=json)
+
+
+def _judge(train: Any, chosen: Any, rebuilt: Any, name: str) -> "list[Record]":
+    """Score rebuilt networks on the task's test images, beside what is trivially reached."""
+    import torch
+
+    from weightatlas.evaluate.exam import exam_of
+    from weightatlas.evaluate.reconstruction import compare
+    from weightatlas.evaluate.reference import reference_of
+    from weightatlas.results import stamped
+
+    spec, originals = chosen.spec, chosen.weights().values
+    exam = exam_of(chosen.population(), *chosen.task().split("test"))
+    scores = torch.from_numpy(train.column("val_acc").astype("float32"))
+    reference = reference_of(exam, train.weights().values, scores, originals, spec)
+    context = {"bench": "rebuild", "tier": "own", "zoo": chosen.name}
+    ours = compare(exam, originals, rebuilt, reference).records(name, **context)
+    return stamped([*ours, *reference.records(**context)])

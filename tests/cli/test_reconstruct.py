@@ -1,0 +1,34 @@
+"""reconstruct."""
+
+import json
+
+from safetensors.torch import load_file
+
+from weightatlas.cli import main
+
+
+def test_rebuilt_networks_stand_beside_what_is_trivially_reached(zoo, run, tmp_path, capsys):
+    assert main(["reconstruct", str(run), str(zoo), "--out", str(tmp_path), "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    excess = {
+        record["method"]: record["value"] for record in records if record["metric"] == "excess agreement"
+    }
+    assert excess["best of these (a0)"] == 0
+    assert excess["sane"] < 1
+    assert {"best training network", "nearest training network", "mean network"} <= set(excess)
+    files = list(tmp_path.glob("*.safetensors"))
+    assert len(files) == next(record["n"] for record in records if record["method"] == "sane")
+    assert sum(tensor.numel() for tensor in load_file(files[0]).values()) == 2758
+
+
+def test_the_table_shows_the_headline_metrics(zoo, run, capsys):
+    assert main(["reconstruct", str(run), str(zoo)]) == 0
+    text = capsys.readouterr().out
+    assert "excess agreement" in text
+    assert "mean network (baseline)" in text
+
+
+def test_a_dry_run_rebuilds_nothing(zoo, run, tmp_path, capsys):
+    assert main(["reconstruct", str(run), str(zoo), "--out", str(tmp_path), "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["networks"] > 0
+    assert list(tmp_path.iterdir()) == []
