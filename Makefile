@@ -61,7 +61,7 @@ pytest: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 speed: $(STAMP)
-	$(BIN)/python -m speed
+	$(BIN)/python speed/population.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
