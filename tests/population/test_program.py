@@ -1,5 +1,8 @@
 """Every batched operation equals the module it replaces, forward and backward; what has none says so."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -11,6 +14,7 @@ from weightatlas.population.engines import LoopEngine, cross_entropy, engines
 from weightatlas.population.forward import Population
 from weightatlas.population.initialize import initialize
 from weightatlas.population.operations import NoProgram
+from weightatlas.population.program import program_of
 from weightatlas.population.train import TrainConfig, train
 
 
@@ -151,3 +155,19 @@ def test_training_falls_back_too() -> None:
     spec = spec_by_hand(network)
     (found,) = train(network, spec, toy_data(), [TrainConfig(key=1, batch_size=16, lr=1e-2)], 3)
     assert found.metrics["test_acc"].item() > 0.5
+
+
+def test_threads_may_trace_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.fx replaces `nn.Module.__call__` while it traces; afterwards it must be the original."""
+    call = nn.Module.__call__
+    monkeypatch.setattr(nn.Module, "__call__", call)  # Undone even if the test fails.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            networks = [nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)) for _ in range(48)]
+            programs = list(pool.map(program_of, networks))
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(programs) == 48
+    assert nn.Module.__call__ is call

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from weightatlas.population import operations_pointwise as points
 from weightatlas.population import operations_pooling as pools
 from weightatlas.population.operations import NoProgram
 from weightatlas.population.prepare import MaskedDropout, PureNorm
+
+# torch.fx replaces `nn.Module.__call__` while it traces: two threads at once would leave it replaced.
+_TRACING = Lock()
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ def program_of(network: nn.Module) -> Program:
         NoProgram: The module cannot be traced or an operation has no batched form.
     """
     try:
-        graph = _Tracer().trace(network)
+        with _TRACING:
+            graph = _Tracer().trace(network)
     except Exception as error:
         raise NoProgram(f"it cannot be traced: {error}") from error
     modules, slots, steps = dict(network.named_modules()), {}, []
