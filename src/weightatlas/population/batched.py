@@ -51,19 +51,18 @@ class BatchedEngine(Engine):
         self, weights: Tensor, inputs: Tensor, labels: Tensor, loss: Loss, masks: Masks
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         count = even(len(weights), self.block(inputs[0], inputs.shape[1]))
-        gradient = torch.zeros_like(weights)
-        losses, statistics = [], []
+        gradients, losses, statistics = [], [], []
         for rows in (slice(i, i + count) for i in range(0, len(weights), count)):
             own = {name: mask[rows] for name, mask in masks.items()}
             tape = self.tape(weights[rows], own, training=True)
             outputs = self.programs[True].forward(tape, batch_last(inputs[rows]))
             value, grad = _loss_gradient(outputs, labels[rows], loss)
             self.programs[True].backward(tape, grad, inputs=False)
-            self.collect(tape, gradient[rows])
+            gradients.append(self.collect(tape))
             losses.append(value)
             statistics.append(tape.statistics)
         joined = {name: torch.cat([s[name] for s in statistics]) for name in statistics[0]}
-        return gradient, torch.cat(losses), joined
+        return torch.cat(gradients), torch.cat(losses), joined
 
     def block(self, sample: Tensor, batch: int) -> int:
         """Choose how many networks to run together so that their activations stay in the cache."""
@@ -80,13 +79,14 @@ class BatchedEngine(Engine):
             state |= dict.fromkeys(tensor.aliases, state[tensor.name])
         return Tape({**state, **masks}, len(weights), self.work, training)
 
-    def collect(self, tape: Tape, gradient: Tensor) -> None:
-        """Add the gradients of all tensors to their place in the rows."""
+    def collect(self, tape: Tape) -> Tensor:
+        """Join the gradients of all tensors to rows."""
+        parts = []
         for tensor in self.spec.tensors:
-            place = gradient[:, self.spec.slices[tensor.name]]
-            for name in (tensor.name, *tensor.aliases):
-                if name in tape.grads:
-                    place.add_(tape.grads[name].reshape(place.shape))
+            found = [tape.grads[n] for n in (tensor.name, *tensor.aliases) if n in tape.grads]
+            part = sum(found[1:], found[0]) if found else torch.zeros_like(tape.state[tensor.name])
+            parts.append(part.reshape(tape.networks, -1))
+        return torch.cat(parts, dim=1)
 
 
 class _Outputs(torch.autograd.Function):
@@ -128,7 +128,7 @@ class _Outputs(torch.autograd.Function):
                 engine.programs[False].forward(tape, batch_last(_cut(inputs, rows, queries, shared)))
                 own = grad[rows, queries].movedim(1, -1).contiguous()
                 value = engine.programs[False].backward(tape, own, inputs=wanted)
-                engine.collect(tape, whole)
+                whole += engine.collect(tape)
                 if wanted:
                     back.append(torch.zeros(()) if value is None else value.movedim(-1, 1).clone())
             return whole, torch.cat(back, dim=1) if wanted else None
@@ -164,7 +164,7 @@ def even(total: int, most: int) -> int:
     return -(-total // -(-total // most))
 
 
-WIDTH = 64  # queries in a block: whole vector registers, and enough work per call
+WIDTH = 32  # queries in a block: whole vector registers, and enough work per call
 
 
 def batch_last(inputs: Float[Tensor, "networks batch *rest"]) -> Float[Tensor, "networks *rest batch"]:

@@ -286,7 +286,7 @@ class Conv2d(Operation):
             rows, above = self._meet(i, 0, shape[2], sizes[0])
             for j in range(self.kernel[1]):
                 across, left = self._meet(j, 1, shape[3], sizes[1])
-                back[:, :, rows, across] += parts[:, :, i, j, above, left]
+                back[:, :, rows, across].add_(parts[:, :, i, j, above, left])
         return back
 
     def _meet(self, offset: int, axis: int, side: int, outputs: int) -> tuple[slice, slice]:
