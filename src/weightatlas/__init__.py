@@ -35,7 +35,7 @@ _PLACES = {
     "from_pretrained": "encoders.io",
     "PropertyPredictor": "predict",
 }
-__all__ = ["__version__", *_PLACES]
+__all__ = ["__version__", *_PLACES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -41,11 +41,12 @@ def storage_baselines(
     yield nearest_network(values, train)
     tokens = sum(sum({spec.tensors[place].rows for place in layer}) for layer in spec.layers)
     # The same function in the reference's neuron order: a linear code over networks needs it.
-    ordered = [aligned(networks, train[0], spec) for networks in (values, train)]
+    ordered, ordered_train = aligned(values, train[0], spec), aligned(train, train[0], spec)
     for count in numbers:
         for bits in code_bits:
             yield pca(values, train, spec, count, "tokens", bits)
-            yield pca(*ordered, spec, min(count * tokens, spec.params), "networks", bits)
+            most = min(count * tokens, spec.params)
+            yield pca(ordered, ordered_train, spec, most, "networks", bits)
 
 
 def rate_records(

@@ -45,7 +45,7 @@ class BatchedEngine(Engine):
     def train_outputs(
         self, weights: Tensor, inputs: Tensor, masks: Masks
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        raise NotImplementedError("the batched engine trains by `gradients`")
+        raise RuntimeError("the batched engine trains by `gradients`")
 
     def gradients(
         self, weights: Tensor, inputs: Tensor, labels: Tensor, loss: Loss, masks: Masks

@@ -39,6 +39,9 @@ class PureNorm(nn.Module):
         norm: The layer to stand in for; parameters and buffers keep their names.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, norm: _BatchNorm) -> None:
         super().__init__()
         if norm.momentum is None and norm.track_running_stats:

@@ -110,7 +110,8 @@ def train(
     keys = torch.tensor([r.key if r.init_seed is None else r.init_seed for r in runs], device=device)
     weights = initialize(spec, keys, [r.init for r in runs])
     workers = workers or (runtime.cores() if device.type == "cpu" else 1)
-    blocks = [Block(rows, [runs[i] for i in rows], weights[rows], spec, data) for rows in plan(runs, workers)]
+    groups = plan(runs, workers)
+    blocks = [Block(rows, [runs[i] for i in rows.tolist()], weights[rows], spec, data) for rows in groups]
     with Team(network, spec, data, blocks, engine, workers, memory_mb, loss) as team:
         for epoch in range(max(wanted) + 1):
             if epoch > 0:
