@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from weightatlas.atomic import replacing, write_text
+from weightatlas.encoders import activation as _activation  # noqa: F401 (registers "activation")
 from weightatlas.encoders import linear as _linear  # noqa: F401 (registers "pca")
 from weightatlas.encoders import sane as _sane  # noqa: F401 (registers "sane")
 from weightatlas.encoders.base import Encoder, encoders

@@ -1,0 +1,300 @@
+"""Activation codes: weights in the coordinates in which their layer's inputs vary (our own method)."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from weightatlas.config import Config
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders
+from weightatlas.encoders.ranks import CodedLayer, coded_layers, even_ranks, share_ranks
+from weightatlas.errors import DataError, NoCode, SpecError
+from weightatlas.population.batched import batch_last
+from weightatlas.population.operations import Conv2d, Operation, Tape, Workspace
+from weightatlas.population.prepare import prepare
+from weightatlas.population.program import Program, program_of
+from weightatlas.weights.batch import Batch, Weights
+from weightatlas.weights.spec import NetworkSpec
+from weightatlas.weights.vector import unflatten
+
+Bases = list[Float[Tensor, "networks columns rank"]]
+CHUNK = 16  # networks whose unfolded inputs are held at once
+
+
+class ActivationConfig(Config):
+    """Settings of activation codes.
+
+    Args:
+        ratio: Parameters per code number (true compression).
+        queries: Unlabelled images that encoder and decoder share; a fixed cost, not part of a code.
+        ridge: Damping of the least squares, relative to the mean input energy of a layer.
+        sample: Training networks used to decide how many numbers each layer gets.
+    """
+
+    ratio: float = 1.8
+    queries: int = 512
+    ridge: float = 1e-4
+    sample: int = 48
+
+
+@encoders.register("activation")
+class Activation(Autoencoder):
+    """Codes each neuron by what it does to the inputs its layer really receives.
+
+    A neuron's output is `w . a`, with `a` the layer's input (a patch, for convolutions). Directions in
+    which `a` never varies do not matter, and the others matter by their second moment. So a layer is
+    coded by its coordinates on the leading eigenvectors of that moment. The decoder rebuilds layer by
+    layer: once the first layers are decoded, it runs them on a fixed pool of unlabelled images and
+    finds the eigenvectors itself, so they are not part of the code. The encoder walks along and fits
+    each layer to the original's outputs by least squares *on the inputs the decoded layers produce*,
+    which lets later layers make up for errors of earlier ones.
+
+    Nothing is trained. Coordinates do not depend on the order of the previous layer's neurons, because
+    permuting them permutes the eigenvectors alike. Layers that are neither dense nor plain convolutions
+    are kept number by number.
+
+    Example:
+        >>> from weightatlas.symmetry.verify import spec_of
+        >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> encoder = Activation(ActivationConfig(queries=16), spec_of(network, (4,)))
+        >>> encoder.bind(network, torch.randn(16, 4))
+        >>> encoder.code_shape(encoder.spec)
+        (1, 37)
+
+    Args:
+        config: Code size and pool.
+        spec: Layout of the networks.
+    """
+
+    Settings: ClassVar[type[Config]] = ActivationConfig
+    accepts = "one"
+    name = "activation"
+    queries: Float[Tensor, "queries *rest"]
+    ranks: Int[Tensor, " layers"]
+
+    def __init__(self, config: ActivationConfig, spec: NetworkSpec | None = None) -> None:
+        super().__init__(config, spec)
+        if spec is None or spec.input_shape is None:
+            raise SpecError("The encoder 'activation' needs a traced layout with an input shape.")
+        self.settings, self.layout = config, spec
+        self.layers = coded_layers(spec)
+        self.budget = int(spec.params / config.ratio)
+        self.raw = [t.name for t in spec.tensors if not any(t.name in layer.names for layer in self.layers)]
+        self.raw_numbers = sum(spec.slices[name].stop - spec.slices[name].start for name in self.raw)
+        ranks = even_ranks(self.layers, self.budget - self.raw_numbers)
+        self.register_buffer("ranks", torch.tensor(ranks))
+        self.register_buffer("queries", torch.zeros(config.queries, *spec.input_shape))
+        self.program: Program | None = None
+
+    def bind(self, network: nn.Module, inputs: Tensor | None = None) -> None:
+        """Give the encoder the code of the networks and, once, the images to run it on.
+
+        Args:
+            network: Any network of the spec; its own weights are ignored.
+            inputs: Unlabelled inputs, shape `(at least config.queries, ...)`; none keeps those it has.
+
+        Raises:
+            DataError: There are fewer inputs than `config.queries`.
+        """
+        self.program = program_of(prepare(network, training=False))
+        if inputs is None:
+            return
+        if len(inputs) < self.settings.queries:
+            raise DataError(
+                f"Activation codes were to use {self.settings.queries} images, the pool has {len(inputs)}.",
+                todo=f"Lower the setting: queries={len(inputs)}.",
+            )
+        self.queries.copy_(inputs[: self.settings.queries])
+
+    @torch.no_grad()
+    def adapt(self, batch: Batch) -> None:
+        """Share the code numbers among layers by the output energy they save in training networks."""
+        values = torch.cat([group.values for group in batch])
+        step = max(len(values) // self.settings.sample, 1)
+        values = values[::step][: self.settings.sample]
+        saved = [torch.zeros(layer.columns, dtype=torch.float64) for layer in self.layers]
+        for part in values.split(CHUNK):
+            tape = self._tape(part)
+            for index, columns in self._stream(tape):
+                moment = second_moment(columns).to(part.device)
+                energy, axes = torch.linalg.eigh(moment)
+                on_axes = self._rows(tape.state, index).double() @ axes
+                share = energy.clamp(min=0) * on_axes.square().sum(1)
+                saved[index] += (share / share.sum(1, keepdim=True)).flip(1).sum(0).cpu() / len(values)
+        ranks = share_ranks(self.layers, saved, self.budget - self.raw_numbers)
+        self.ranks.copy_(torch.tensor(ranks))
+
+    @torch.no_grad()
+    def encode(self, weights: Weights) -> Encoded:
+        """Fit codes layer by layer, in closed form."""
+        self.require(weights.spec)
+        parts = [self._encode(part) for part in weights.values.split(CHUNK)]
+        codes = torch.cat([flat for flat, _ in parts])[:, None]
+        mask = torch.ones(codes.shape[:2], dtype=torch.bool, device=codes.device)
+        return Encoded(codes, mask, torch.cat([embedding for _, embedding in parts]))
+
+    def code_shape(self, spec: NetworkSpec) -> tuple[int, int]:
+        """Return (1, numbers); a few numbers at the end may be unused."""
+        self.require(spec)
+        return 1, self.budget
+
+    @torch.no_grad()
+    def decode(self, codes: Float[Tensor, "networks codes width"], spec: NetworkSpec) -> Decoded:
+        """Rebuild networks layer by layer, running what is already decoded on the shared images."""
+        self.require(spec)
+        return Decoded(torch.cat([self._decode(part) for part in codes[:, 0].split(CHUNK)]))
+
+    @torch.no_grad()
+    def bases(self, values: Float[Tensor, "networks params"]) -> Bases:
+        """Return the basis of each coded layer of decoded networks, orthonormal columns."""
+        found: list[Bases] = []
+        for part in values.split(CHUNK):
+            stream = self._stream(self._tape(part))
+            found.append([self._basis(i, second_moment(columns), len(part))[0] for i, columns in stream])
+        return [torch.cat([part[i] for part in found]) for i in range(len(self.layers))]
+
+    def project(
+        self, values: Float[Tensor, "networks params"], bases: Bases
+    ) -> Float[Tensor, "networks params"]:
+        """Drop from each layer what lies outside its basis; gradients flow through.
+
+        Args:
+            values: Networks as rows.
+            bases: One basis per layer, from `bases`.
+        """
+        state = unflatten(values, self.layout)
+        for index, basis in enumerate(bases):
+            rows = self._rows(state, index)
+            self._set(state, index, (rows @ basis) @ basis.transpose(1, 2))
+        return torch.cat([state[t.name].flatten(1) for t in self.layout.tensors], dim=1)
+
+    def _encode(self, values: Float[Tensor, "networks params"]) -> tuple[Tensor, Tensor]:
+        original, rebuilt = self._tape(values), self._tape(values, only=self.raw)
+        parts = [original.state[name].flatten(1) for name in self.raw]
+        marks = []
+        for (index, a), (_, b) in zip(self._stream(original), self._stream(rebuilt), strict=True):
+            rows = self._rows(original.state, index)
+            moment = second_moment(b)
+            basis, energy = self._basis(index, moment, len(values))
+            # Least squares of the original's outputs on decoded inputs, in eigenvector coordinates.
+            mixed = torch.bmm(basis.transpose(1, 2), cross_moment(b, a, len(values)))
+            damping = self.settings.ridge * energy.mean(1, keepdim=True)
+            code = torch.bmm(rows, mixed.transpose(1, 2)) / (energy + damping)[:, None]
+            self._set(rebuilt.state, index, torch.bmm(code, basis.transpose(1, 2)))
+            code = code * energy.sqrt()[:, None]  # in units of the neuron's output
+            parts.append(code.flatten(1))
+            marks += [code.mean(1), code.std(1, correction=0)]
+        flat = torch.cat(parts, dim=1)
+        return F.pad(flat, (0, self.budget - flat.shape[1])), torch.cat(marks, dim=1)
+
+    def _decode(self, codes: Float[Tensor, "networks width"]) -> Float[Tensor, "networks params"]:
+        sizes = [self._size(name) for name in self.raw]
+        sizes += [layer.rows * int(r) for layer, r in zip(self.layers, self.ranks.tolist(), strict=True)]
+        parts = list(codes[:, : sum(sizes)].split(sizes, dim=1))
+        tape = self._tape(codes.new_zeros(len(codes), self.layout.params), only=[])
+        for name, part in zip(self.raw, parts, strict=False):
+            shape = next(t.shape for t in self.layout.tensors if t.name == name)
+            tape.state[name] = part.reshape(len(codes), *shape)
+        for index, columns in self._stream(tape):
+            basis, energy = self._basis(index, second_moment(columns), len(codes))
+            part = parts[len(self.raw) + index].reshape(len(codes), self.layers[index].rows, -1)
+            self._set(tape.state, index, torch.bmm(part / energy.sqrt()[:, None], basis.transpose(1, 2)))
+        return torch.cat([tape.state[t.name].flatten(1) for t in self.layout.tensors], dim=1)
+
+    def _basis(self, index: int, moment: Tensor, networks: int) -> tuple[Tensor, Tensor]:
+        """Return the leading eigenvectors of a layer's inputs and their energies, largest first.
+
+        Signs are fixed by the mean input, not by a coordinate, so that permuting the inputs
+        permutes the eigenvectors and changes nothing else. The last column is the constant 1 of a
+        biased layer, so the mean input stands in the last row of the moment.
+        """
+        energy, axes = torch.linalg.eigh(moment)
+        rank = int(self.ranks[index])
+        axes, energy = axes[:, :, -rank:].flip(2), energy[:, -rank:].flip(1)
+        mean = (moment[:, -1:] if self.layers[index].bias else moment.sum(1, keepdim=True)) @ axes
+        axes = axes * torch.where(mean < 0, -1.0, 1.0)
+        energy = energy.clamp(min=1e-7 * float(energy.max()) + 1e-30)
+        kind = self.queries.dtype
+        return axes.to(kind).expand(networks, -1, -1), energy.to(kind).expand(networks, -1)
+
+    def _stream(self, tape: Tape) -> Iterator[tuple[int, Float[Tensor, "_ columns samples"]]]:
+        """Run a network and stop before each coded layer, so that its weights can be set first.
+
+        Yields the layer's index and its inputs as columns, with a last row of ones if it has a bias.
+        """
+        if self.program is None:
+            todo = "Call encoder.bind(network) with a network of these weights, for example zoo.network()."
+            raise NoCode("Activation codes run the networks they code, and no code is known.", todo=todo)
+        slots = {0: batch_last(self.queries[None])}
+        places = {layer.weight: index for index, layer in enumerate(self.layers)}
+        for step in self.program.steps:
+            inputs = [slots[i] for i in step.inputs]
+            index = places.get(step.operation.tensors[0]) if step.operation.tensors else None
+            if index is not None:
+                yield index, columns_of(step.operation, inputs[0], self.layers[index])
+            slots[step.output] = step.operation.forward(tape, *inputs)
+
+    def _tape(self, values: Float[Tensor, "networks params"], only: list[str] | None = None) -> Tape:
+        """Prepare a run; `only` limits the tensors that are known at its start."""
+        state = unflatten(values, self.layout)
+        kept = {name: value for name, value in state.items() if only is None or name in only}
+        return Tape(kept, len(values), Workspace())
+
+    def _rows(self, state: dict[str, Tensor], index: int) -> Float[Tensor, "networks rows columns"]:
+        """Join a layer's weight and bias to one row per neuron."""
+        layer = self.layers[index]
+        weight = state[layer.weight].flatten(2)
+        return torch.cat([weight, state[layer.bias][:, :, None]], dim=2) if layer.bias else weight
+
+    def _set(self, state: dict[str, Tensor], index: int, rows: Float[Tensor, "networks rows columns"]) -> None:
+        """Cut rows into a layer's weight and bias."""
+        layer = self.layers[index]
+        weight = rows[:, :, :-1] if layer.bias else rows
+        state[layer.weight] = weight.reshape(len(rows), *layer.shape)
+        if layer.bias:
+            state[layer.bias] = rows[:, :, -1]
+
+    def _size(self, name: str) -> int:
+        part = self.layout.slices[name]
+        return part.stop - part.start
+
+
+def columns_of(operation: Operation, x: Tensor, layer: CodedLayer) -> Float[Tensor, "_ columns samples"]:
+    """Lay a layer's inputs out as columns: one per image, or one per image and position.
+
+    Args:
+        operation: The layer.
+        x: Its input, `(networks or 1, features..., batch)`.
+        layer: Its tensors.
+    """
+    if isinstance(operation, Conv2d):
+        images = x.movedim(-1, 1)
+        patches = F.unfold(
+            images.flatten(0, 1),
+            operation.kernel,
+            dilation=operation.dilation,
+            padding=operation.padding,
+            stride=operation.stride,
+        )
+        columns = patches.unflatten(0, images.shape[:2]).transpose(1, 2).flatten(2)
+    else:
+        columns = x
+    return F.pad(columns, (0, 0, 0, 1), value=1.0) if layer.bias else columns
+
+
+def second_moment(columns: Float[Tensor, "n d samples"]) -> Float[Tensor, "n d d"]:
+    """Return the mean outer product of the columns, in float64."""
+    return torch.bmm(columns, columns.transpose(1, 2)).double() / columns.shape[2]
+
+
+def cross_moment(
+    first: Float[Tensor, "_ d samples"], second: Float[Tensor, "_ d samples"], networks: int
+) -> Float[Tensor, "networks d d"]:
+    """Return the mean outer product of two sets of columns; a set of one is shared by all networks."""
+    first, second = (part.expand(networks, -1, -1) for part in (first, second))
+    return torch.bmm(first, second.transpose(1, 2)) / first.shape[2]
+
+
