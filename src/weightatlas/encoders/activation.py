@@ -20,7 +20,7 @@ from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.spec import NetworkSpec
 from weightatlas.weights.vector import unflatten
 
-Bases = list[Float[Tensor, "networks columns rank"]]
+Bases = list[Float[Tensor, "networks _ _"]]
 CHUNK = 16  # networks whose unfolded inputs are held at once
 
 
@@ -181,6 +181,8 @@ class Activation(Autoencoder):
             basis, energy = self._basis(index, moment, len(values))
             # Least squares of the original's outputs on decoded inputs, in eigenvector coordinates.
             mixed = torch.bmm(basis.transpose(1, 2), cross_moment(b, a, len(values)))
+            # Damped towards zero: directions in which inputs hardly vary are arbitrary, and the decoder
+            # would find others.
             damping = self.settings.ridge * energy.mean(1, keepdim=True)
             code = torch.bmm(rows, mixed.transpose(1, 2)) / (energy + damping)[:, None]
             self._set(rebuilt.state, index, torch.bmm(code, basis.transpose(1, 2)))
@@ -249,7 +251,9 @@ class Activation(Autoencoder):
         weight = state[layer.weight].flatten(2)
         return torch.cat([weight, state[layer.bias][:, :, None]], dim=2) if layer.bias else weight
 
-    def _set(self, state: dict[str, Tensor], index: int, rows: Float[Tensor, "networks rows columns"]) -> None:
+    def _set(
+        self, state: dict[str, Tensor], index: int, rows: Float[Tensor, "networks rows columns"]
+    ) -> None:
         """Cut rows into a layer's weight and bias."""
         layer = self.layers[index]
         weight = rows[:, :, :-1] if layer.bias else rows
@@ -296,5 +300,3 @@ def cross_moment(
     """Return the mean outer product of two sets of columns; a set of one is shared by all networks."""
     first, second = (part.expand(networks, -1, -1) for part in (first, second))
     return torch.bmm(first, second.transpose(1, 2)) / first.shape[2]
-
-

@@ -73,9 +73,7 @@ def even_ranks(layers: tuple[CodedLayer, ...], budget: int) -> list[int]:
     return [min(rank, layer.columns) for layer in layers]
 
 
-def share_ranks(
-    layers: tuple[CodedLayer, ...], saved: list[Float[Tensor, " columns"]], budget: int
-) -> list[int]:
+def share_ranks(layers: tuple[CodedLayer, ...], saved: list[Float[Tensor, " _"]], budget: int) -> list[int]:
     """Spend the budget where a number saves most of a layer's output energy.
 
     One more rank costs a layer as many numbers as it has neurons, and saves the share of output

@@ -119,4 +119,3 @@ def free_chart(values: Float[Tensor, "networks params"], lr: float = 3e-3) -> Ch
         lr: Learning rate.
     """
     return Chart(values.clone(), lambda x: x, values.shape[1], lr)
-

@@ -1,0 +1,108 @@
+"""Activation codes: exact at full rank, closer than PCA at equal size, indifferent to neuron order."""
+
+import pytest
+import torch
+from torch import nn
+
+from weightatlas.encoders.activation import Activation, ActivationConfig
+from weightatlas.encoders.io import create_encoder, from_pretrained, save_pretrained
+from weightatlas.errors import ConfigError, DataError, NoCode, SpecError
+from weightatlas.networks import create_network, input_shape_of
+from weightatlas.population.forward import Population
+from weightatlas.population.initialize import initialize
+from weightatlas.symmetry.permutation import permute, sample
+from weightatlas.symmetry.verify import spec_of
+from weightatlas.weights.batch import Batch, Weights, batch_of, weights_of
+from weightatlas.weights.spec import NetworkSpec
+
+
+def made(
+    name: str, count: int = 4, **settings: float
+) -> tuple[Activation, nn.Module, NetworkSpec, torch.Tensor]:
+    network = create_network(name)
+    spec = spec_of(network, input_shape_of(name))
+    encoder = create_encoder("activation", spec, queries=64, **settings)
+    assert isinstance(encoder, Activation)
+    encoder.bind(network, torch.randn(64, *input_shape_of(name)))
+    values = initialize(spec, torch.arange(count), ["kaiming_normal"] * count)
+    return encoder, network, spec, values + 0.05 * torch.randn_like(values)
+
+
+def outputs(
+    network: nn.Module, spec: NetworkSpec, values: torch.Tensor, inputs: torch.Tensor
+) -> torch.Tensor:
+    return Population(network, spec, engine="vmap")(values, inputs)
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "mlp", "cnn_unterthiner", "resnet_small"])
+def test_full_rank_codes_keep_the_function_on_the_pool(name: str) -> None:
+    encoder, network, spec, values = made(name, count=2, ratio=1.0, ridge=1e-7)
+    rebuilt = encoder.reconstruct(weights_of(values, spec))
+    expected = outputs(network, spec, values, encoder.queries)
+    error = (outputs(network, spec, rebuilt, encoder.queries) - expected).square().mean().sqrt()
+    assert error < 0.05 * expected.std()
+
+
+def test_codes_beat_pca_of_the_same_size_in_behavior() -> None:
+    encoder, network, spec, values = made("digits_cnn", count=12, ratio=1.8)
+    encoder.adapt(batch_of(values, spec))
+    pca = create_encoder("pca", spec, latent=28)
+    pca.adapt(batch_of(values[:6], spec))
+    inputs = torch.randn(100, 1, 8, 8)
+    expected = outputs(network, spec, values[6:], inputs)
+    errors = []
+    for coder in (encoder, pca):
+        rebuilt = coder.reconstruct(weights_of(values[6:], spec))  # type: ignore[operator]
+        errors.append(float((outputs(network, spec, rebuilt, inputs) - expected).square().mean().detach()))
+    assert encoder.code_numbers(spec) <= 28 * 54 + 20
+    assert errors[0] < 0.2 * errors[1]
+
+
+def test_decoding_needs_the_code_alone() -> None:
+    encoder, _, spec, values = made("digits_cnn")
+    codes = encoder.encode(weights_of(values, spec)).codes
+    together = encoder.decode(codes, spec).weights
+    alone = encoder.decode(codes[2:3], spec).weights
+    assert torch.allclose(together[2:3], alone, atol=1e-4)
+    assert not torch.allclose(together[2], together[1], atol=1e-2)
+
+
+def test_embedding_ignores_the_order_of_neurons() -> None:
+    encoder, _, spec, values = made("digits_cnn")
+    moved = permute(values, sample(spec, len(values), torch.Generator().manual_seed(1)), spec)
+    one, two = (encoder.encode(weights_of(v, spec)).embedding for v in (values, moved))
+    assert (one - two).norm() < 0.02 * one.norm()
+    assert (one - one.roll(1, 0)).norm() > 0.2 * one.norm()
+
+
+def test_projection_passes_gradients_and_keeps_decoded_networks() -> None:
+    encoder, _, spec, values = made("digits_cnn")
+    decoded = encoder.reconstruct(weights_of(values, spec)).requires_grad_(True)
+    projected = encoder.project(decoded, encoder.bases(decoded.detach()))
+    assert torch.allclose(projected, decoded, atol=1e-3)
+    projected.square().sum().backward()
+    assert decoded.grad is not None
+    assert decoded.grad.abs().sum() > 0
+
+
+def test_saved_encoders_come_back_with_images_and_ranks(tmp_path: object) -> None:
+    encoder, network, spec, values = made("digits_cnn")
+    encoder.adapt(batch_of(values, spec))
+    again = from_pretrained(save_pretrained(encoder, f"{tmp_path}/encoder"))
+    assert isinstance(again, Activation)
+    with pytest.raises(NoCode, match="no code is known"):
+        again.encode(weights_of(values, spec))
+    again.bind(network)
+    weights = Weights(values, spec, torch.arange(len(values)))
+    assert torch.equal(again.encode(weights).codes, encoder.encode(weights).codes)
+    assert torch.equal(again.embed(Batch((weights,))), encoder.embed(Batch((weights,))))
+
+
+def test_impossible_settings_are_named() -> None:
+    encoder, network, spec, _ = made("digits_cnn")
+    with pytest.raises(DataError, match="64 images, the pool has 10"):
+        encoder.bind(network, torch.randn(10, 1, 8, 8))
+    with pytest.raises(ConfigError, match="less than one per neuron"):
+        Activation(ActivationConfig(ratio=100.0), spec)
+    with pytest.raises(SpecError, match="traced layout"):
+        Activation(ActivationConfig(), NetworkSpec(tensors=spec.tensors, groups=spec.groups))
