@@ -1,0 +1,104 @@
+"""Benches by name: each measures, writes records, and never measures twice."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weightatlas.evaluate.protocols.stage import Stage, cache_of, resolve, stage
+from weightatlas.progress import track
+from weightatlas.registry import Registry
+from weightatlas.results import Record, append_records, finished, load_records, peak_mb, stamped
+from weightatlas.zoo.recipe import Recipe
+
+benches: Registry[list[Record]] = Registry("bench")
+"""Name -> function(tier, out, seeds, **options) -> records. Options depend on the bench."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a bench is, before it is run.
+
+    Args:
+        summary: One line.
+        recipe: Zoo it works on.
+        minutes: Tier -> wall time on two cores for three seeds, its zoo included; none if nobody has
+            measured it.
+        columns: Metrics of its printed table, in order.
+    """
+
+    summary: str
+    recipe: str
+    minutes: dict[str, float | None]
+    columns: tuple[str, ...] = ()
+
+
+cards: dict[str, Card] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The smallest piece of a bench that is measured at once and skipped when it is recorded.
+
+    Args:
+        method: A method whose record says that the unit is finished; the unit may record others too.
+        seed: Its seed.
+        work: From the stage to records.
+    """
+
+    method: str
+    seed: int
+    work: Callable[[Stage], list[Record]]
+
+
+def run_units(
+    bench: str,
+    tier: str,
+    out: str | Path,
+    recipe: str | Path | Recipe,
+    units: Sequence[Unit],
+    published: Iterable[Record] = (),
+    cache: Path | None = None,
+) -> list[Record]:
+    """Measure what a results file does not hold yet; each unit is written as soon as it is done.
+
+    The zoo is populated or opened only if something is left to measure.
+
+    Args:
+        bench: Name of the bench.
+        tier: Size.
+        out: Results file, a flat list of records.
+        recipe: Of the zoo.
+        units: What to measure, in order.
+        published: Numbers of papers to print beside, written along.
+        cache: Folder of zoos and encoders; beside `out` by default.
+
+    Returns:
+        All records of this bench, tier and zoo, published ones last.
+    """
+    out, name = Path(out), resolve(recipe, tier).name
+    missing = [unit for unit in units if not finished(out, bench, tier, name, unit.method, unit.seed)]
+    if missing:
+        _measure(bench, out, stage(recipe, tier, cache or cache_of(out)), missing, len(units))
+    published = list(published)
+    known = {record.key for record in load_records(out)}
+    if any(record.key not in known for record in published):
+        append_records(out, published)
+    ours = [r for r in load_records(out) if (r.bench, r.tier, r.zoo) == (bench, tier, name)]
+    return [r for r in ours if r.kind != "published"] + published
+
+
+def _measure(bench: str, out: Path, there: Stage, units: Sequence[Unit], total: int) -> None:
+    """Run units one after the other and append their records."""
+    command = f"weightatlas bench {bench} --tier {there.tier}"
+    with track(total, f"bench {bench}") as bar:
+        bar.advance(total - len(units))
+        for unit in units:
+            start = time.monotonic()
+            records = unit.work(there)
+            seconds = round(time.monotonic() - start, 2)
+            spent: dict[str, Any] = {"seconds": seconds, "peak_mb": round(peak_mb(), 1)}
+            filled = [r if r.seconds is not None else r.replace(**spent) for r in records]
+            append_records(out, stamped(filled, command))
+            bar.advance(note=f"{unit.method}, seed {unit.seed}")

@@ -1,0 +1,171 @@
+"""What several benches share: a populated zoo, its exam, its query pool, and what is trivially reached."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from weightatlas.evaluate.exam import Exam, exam_of
+from weightatlas.evaluate.reference import Reference, reference_of
+from weightatlas.population.forward import Population
+from weightatlas.population.targets import cache_targets
+from weightatlas.runtime import pick_device
+from weightatlas.tasks import QueryPool, Task
+from weightatlas.weights.batch import Batch, Weights
+from weightatlas.weights.spec import NetworkSpec
+from weightatlas.zoo.lineage import PARTS
+from weightatlas.zoo.populate import populate
+from weightatlas.zoo.recipe import Recipe, load_recipe
+from weightatlas.zoo.zoo import Zoo
+
+
+class Stage:
+    """A zoo split by lineage, and everything needed to judge what is done with its networks.
+
+    Numbers are computed when they are first asked for, and kept.
+
+    Example:
+        >>> there = stage("digits", "smoke", Path("runs/cache"))       # doctest: +SKIP
+        >>> compare(there.exam, there.weights("test").values, rebuilt, there.reference)  # doctest: +SKIP
+
+    Args:
+        zoo: The whole zoo, networks of one spec.
+        tier: "smoke", "laptop" or "paper".
+        cache: Folder of zoos and trained encoders.
+        device: Where weights and images live: "auto", "cpu" or "cuda".
+        name: Name of the zoo in records; the zoo's own by default.
+    """
+
+    def __init__(self, zoo: Zoo, tier: str, cache: Path, device: str = "auto", name: str = "") -> None:
+        self.zoo, self.tier, self.cache = zoo, tier, cache
+        self.name = name or zoo.name
+        self.device = pick_device(device)
+        self._parts: dict[str, Zoo] = {}
+        self._weights: dict[str, Weights] = {}
+        self._targets: dict[str, Tensor] = {}
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """Layout of the networks."""
+        return self.zoo.spec
+
+    @cached_property
+    def task(self) -> Task:
+        """What the networks were trained on."""
+        return self.zoo.task()
+
+    @cached_property
+    def population(self) -> Population:
+        """Runs the networks."""
+        return self.zoo.population()
+
+    @cached_property
+    def exam(self) -> Exam:
+        """The test images: networks are judged on them and nothing else is done with them."""
+        inputs, labels = self.task.split("test")
+        return exam_of(self.population, inputs.to(self.device), labels)
+
+    @cached_property
+    def pool(self) -> QueryPool:
+        """All training images, unlabelled: for behavioral losses and refinement."""
+        return QueryPool(self.task, "train", device=self.device)
+
+    def part(self, name: str) -> Zoo:
+        """View "train", "val" or "test" networks, split by lineage."""
+        if name not in self._parts:
+            self._parts[name] = self.zoo.split(name)  # type: ignore[arg-type]
+        return self._parts[name]
+
+    def weights(self, name: str) -> Weights:
+        """Read the networks of a part."""
+        if name not in self._weights:
+            found = self.part(name).weights()
+            self._weights[name] = Weights(found.values.to(self.device), found.spec, found.rows)
+        return self._weights[name]
+
+    def batch(self, name: str, labels: tuple[str, ...] = ()) -> Batch:
+        """Return the networks of a part with some properties as labels."""
+        return Batch((self.weights(name),), {label: self.column(name, label) for label in labels})
+
+    def column(self, name: str, column: str) -> Float[Tensor, " networks"]:
+        """Return one property of the networks of a part."""
+        return torch.from_numpy(self.part(name).column(column).astype("float32"))
+
+    def lineage(self, name: str) -> Int[Tensor, " networks"]:
+        """Number the lineages of a part, for distances that leave out relatives."""
+        numbers: dict[str, int] = {}
+        names = self.part(name).column("lineage").tolist()
+        return torch.tensor([numbers.setdefault(each, len(numbers)) for each in names])
+
+    @cached_property
+    def best(self) -> int:
+        """Position of the best training network by validation accuracy."""
+        return int(self.column("train", "val_acc").nan_to_num(-torch.inf).argmax())
+
+    @cached_property
+    def reference(self) -> Reference:
+        """What trivially predicts each test network: nearest, mean and best training network."""
+        train, test = self.weights("train").values, self.weights("test").values
+        return reference_of(self.exam, train, self.column("train", "val_acc"), test, self.spec)
+
+    @cached_property
+    def originals(self) -> Float[Tensor, "networks queries classes"]:
+        """Outputs of the test networks on the test images."""
+        return self.exam.outputs(self.weights("test").values)
+
+    def targets(self, name: str) -> Float[Tensor, "networks pool classes"]:
+        """Outputs of the networks of a part on the whole query pool."""
+        if name not in self._targets:
+            values = self.weights(name).values
+            self._targets[name] = cache_targets(self.population, values, self.pool.inputs).outputs
+        return self._targets[name]
+
+    def about(self, bench: str, seed: int = 0) -> dict[str, Any]:
+        """Fields that all records of one bench and seed share."""
+        return {
+            "bench": bench,
+            "tier": self.tier,
+            "zoo": self.name,
+            "seeds": (seed,),
+            "split": self.zoo.split_by or "lineage",
+        }
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(self.part(name))} {name}" for name in PARTS)
+        return f"Stage('{self.name}', {self.tier}, {counts} networks)"
+
+
+def stage(recipe: str | Path | Recipe, tier: str, cache: Path, device: str = "auto") -> Stage:
+    """Populate the zoo of a recipe, or reopen it, and set everything up around it.
+
+    Args:
+        recipe: Name of a recipe of the package, path of a YAML file, or a recipe.
+        tier: Size of the recipe ("smoke", "laptop", "paper").
+        cache: Folder that holds zoos; the zoo is populated once and reused by every bench.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        DataError: The data of the task are missing.
+        ConfigError: The recipe or the tier is unknown.
+    """
+    chosen = resolve(recipe, tier)
+    zoo = populate(chosen, cache / "zoos" / f"{chosen.name}-{tier}", device=device)
+    return Stage(zoo, tier, cache, device)
+
+
+def resolve(recipe: str | Path | Recipe, tier: str) -> Recipe:
+    """Read a recipe in the size of a tier; one that was built by hand is taken as it is."""
+    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe, tier)
+
+
+def cache_of(out: str | Path) -> Path:
+    """Folder beside a results file that holds its zoos and trained encoders.
+
+    Example:
+        >>> cache_of("results/losses.json").as_posix()
+        'results/cache'
+    """
+    return Path(out).parent / "cache"
