@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from weightatlas.evaluate.exam import Exam, exam_of
 from weightatlas.evaluate.reference import Reference, reference_of
@@ -21,6 +21,8 @@ from weightatlas.zoo.populate import populate
 from weightatlas.zoo.recipe import Recipe, load_recipe
 from weightatlas.zoo.zoo import Zoo
 
+LABELS = ("train_acc", "val_acc", "test_acc", "generalization_gap", "step")
+
 
 class Stage:
     """A zoo split by lineage, and everything needed to judge what is done with its networks.
@@ -29,7 +31,7 @@ class Stage:
 
     Example:
         >>> there = stage("digits", "smoke", Path("runs/cache"))       # doctest: +SKIP
-        >>> compare(there.exam, there.weights("test").values, rebuilt, there.reference)  # doctest: +SKIP
+        >>> compare(there.exam, there.test_values, rebuilt, there.reference)  # doctest: +SKIP
 
     Args:
         zoo: The whole zoo, networks of one spec.
@@ -44,7 +46,7 @@ class Stage:
         self.name = name or zoo.name
         self.device = pick_device(device)
         self._parts: dict[str, Zoo] = {}
-        self._weights: dict[str, Weights] = {}
+        self._batches: dict[str, Batch] = {}
         self._targets: dict[str, Tensor] = {}
 
     @property
@@ -56,6 +58,11 @@ class Stage:
     def task(self) -> Task:
         """What the networks were trained on."""
         return self.zoo.task()
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """Code of the networks; its own weights mean nothing."""
+        return self.zoo.network()
 
     @cached_property
     def population(self) -> Population:
@@ -79,20 +86,47 @@ class Stage:
             self._parts[name] = self.zoo.split(name)  # type: ignore[arg-type]
         return self._parts[name]
 
+    def batch(self, name: str) -> Batch:
+        """Read the networks of a part, with their properties as labels."""
+        if name not in self._batches:
+            known = self.part(name)
+            found = known.batch([label for label in LABELS if label in known.table.names])
+            self._batches[name] = Batch(tuple(_moved(g, self.device) for g in found.groups), found.labels)
+        return self._batches[name]
+
     def weights(self, name: str) -> Weights:
-        """Read the networks of a part."""
-        if name not in self._weights:
-            found = self.part(name).weights()
-            self._weights[name] = Weights(found.values.to(self.device), found.spec, found.rows)
-        return self._weights[name]
+        """Return the networks of a part as rows."""
+        return self.batch(name).groups[0]
 
-    def batch(self, name: str, labels: tuple[str, ...] = ()) -> Batch:
-        """Return the networks of a part with some properties as labels."""
-        return Batch((self.weights(name),), {label: self.column(name, label) for label in labels})
+    @property
+    def train(self) -> Batch:
+        """Training networks and their properties."""
+        return self.batch("train")
 
-    def column(self, name: str, column: str) -> Float[Tensor, " networks"]:
-        """Return one property of the networks of a part."""
-        return torch.from_numpy(self.part(name).column(column).astype("float32"))
+    @property
+    def val(self) -> Batch:
+        """Validation networks and their properties."""
+        return self.batch("val")
+
+    @property
+    def test(self) -> Batch:
+        """Test networks and their properties."""
+        return self.batch("test")
+
+    @property
+    def train_values(self) -> Float[Tensor, "networks params"]:
+        """Weights of the training networks."""
+        return self.weights("train").values
+
+    @property
+    def val_values(self) -> Float[Tensor, "networks params"]:
+        """Weights of the validation networks."""
+        return self.weights("val").values
+
+    @property
+    def test_values(self) -> Float[Tensor, "networks params"]:
+        """Weights of the test networks."""
+        return self.weights("test").values
 
     def lineage(self, name: str) -> Int[Tensor, " networks"]:
         """Number the lineages of a part, for distances that leave out relatives."""
@@ -103,18 +137,18 @@ class Stage:
     @cached_property
     def best(self) -> int:
         """Position of the best training network by validation accuracy."""
-        return int(self.column("train", "val_acc").nan_to_num(-torch.inf).argmax())
+        return int(self.train.labels["val_acc"].nan_to_num(-torch.inf).argmax())
 
     @cached_property
     def reference(self) -> Reference:
         """What trivially predicts each test network: nearest, mean and best training network."""
-        train, test = self.weights("train").values, self.weights("test").values
-        return reference_of(self.exam, train, self.column("train", "val_acc"), test, self.spec)
+        scores = self.train.labels["val_acc"]
+        return reference_of(self.exam, self.train_values, scores, self.test_values, self.spec)
 
     @cached_property
-    def originals(self) -> Float[Tensor, "networks queries classes"]:
+    def test_outputs(self) -> Float[Tensor, "networks queries classes"]:
         """Outputs of the test networks on the test images."""
-        return self.exam.outputs(self.weights("test").values)
+        return self.exam.outputs(self.test_values)
 
     def targets(self, name: str) -> Float[Tensor, "networks pool classes"]:
         """Outputs of the networks of a part on the whole query pool."""
@@ -154,6 +188,10 @@ def stage(recipe: str | Path | Recipe, tier: str, cache: Path, device: str = "au
     chosen = resolve(recipe, tier)
     zoo = populate(chosen, cache / "zoos" / f"{chosen.name}-{tier}", device=device)
     return Stage(zoo, tier, cache, device)
+
+
+def _moved(group: Weights, device: torch.device) -> Weights:
+    return Weights(group.values.to(device), group.spec, group.rows)
 
 
 def resolve(recipe: str | Path | Recipe, tier: str) -> Recipe:
