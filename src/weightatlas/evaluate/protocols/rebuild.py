@@ -1,0 +1,267 @@
+"""Rebuild strangers: every method plain and refined, beside what is trivially reached."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightatlas.encoders.activation import Activation
+from weightatlas.encoders.base import Autoencoder
+from weightatlas.evaluate.compression import Compressed, fit_ranges, quantize_codes
+from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units
+from weightatlas.evaluate.protocols.stage import Stage
+from weightatlas.evaluate.rate import rate_records, storage_baselines
+from weightatlas.evaluate.reconstruction import Reconstruction, compare
+from weightatlas.evaluate.reference import Reference, reference_of
+from weightatlas.latent.charts import Chart, chart_of, free_chart, random_chart
+from weightatlas.latent.refine import RefineConfig, refine
+from weightatlas.population.initialize import initialize
+from weightatlas.results import Kind, Record
+from weightatlas.runtime import generator_of, key_of
+from weightatlas.weights.batch import Weights, weights_of
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The test networks that are rebuilt, and what they say.
+
+    Args:
+        originals: Test networks.
+        outputs: Their outputs on the test images.
+        targets: Their outputs on the query pool.
+        reference: What is trivially reached on them.
+    """
+
+    originals: Weights
+    outputs: Float[Tensor, "networks queries classes"]
+    targets: Float[Tensor, "networks pool classes"]
+    reference: Reference
+
+
+def trial_of(stage: Stage, limit: int | None = None) -> Trial:
+    """Take all test networks, or `limit` of them spread evenly over the split."""
+    values = stage.test_values
+    if limit is not None and limit < len(values):
+        values = values[torch.arange(limit) * len(values) // limit]
+    reference = reference_of(
+        stage.exam, stage.train_values, stage.train.labels["val_acc"], values, stage.spec
+    )
+    targets = stage.population.outputs_no_grad(values, stage.pool.inputs)
+    return Trial(weights_of(values, stage.spec), stage.exam.outputs(values), targets, reference)
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """Networks rebuilt by one method.
+
+    Args:
+        method: Name of the row.
+        kind: Ours, or a baseline.
+        numbers: Free numbers per network.
+        weights: Shape `(networks, params)`.
+        result: How they compare with their originals.
+    """
+
+    method: str
+    kind: Kind
+    numbers: int
+    weights: Float[Tensor, "networks params"]
+    result: Reconstruction
+
+    def records(self, **context: Any) -> list[Record]:
+        """Write all metrics, and the size of a code."""
+        found = self.result.records(self.method, self.kind, **context)
+        about = {"method": self.method, "kind": self.kind, "n": len(self.weights), **context}
+        ratio = self.weights.shape[1] / self.numbers
+        return [*found, Record.build({**about, "metric": "parameters per number", "value": ratio})]
+
+
+def rebuild(
+    stage: Stage, trial: Trial, method: str, kind: Kind, chart: Chart, config: RefineConfig
+) -> list[Rebuilt]:
+    """Rebuild the test networks by one method, plain and after refinement on training images.
+
+    Args:
+        stage: Zoo and images.
+        trial: Test networks.
+        method: Name of the row.
+        kind: Ours, or a baseline.
+        chart: Where the method starts and what it may move.
+        config: Refinement, the same for all methods.
+    """
+    with torch.no_grad():
+        plain = chart.decode(chart.start)
+    refined = refine(chart, stage.population, trial.targets, stage.pool.inputs, config).weights
+    found = []
+    for name, weights in ((method, plain), (f"{method}, refined", refined)):
+        result = compare(stage.exam, trial.originals.values, weights, trial.reference, trial.outputs)
+        found.append(Rebuilt(name, kind, chart.numbers, weights, result))
+    return found
+
+
+def activation_encoder(stage: Stage, ratio: float = 1.8, queries: int = 512, seed: int = 0) -> Activation:
+    """Make activation codes for a zoo: its network, some of its training images, shares of its layers."""
+    from weightatlas.encoders.io import create_encoder
+
+    pool = stage.pool.inputs
+    order = torch.randperm(len(pool), generator=generator_of("activation queries", seed))
+    encoder = create_encoder("activation", stage.spec, ratio=ratio, queries=min(queries, len(pool)))
+    if not isinstance(encoder, Activation):
+        raise TypeError(f"the encoder 'activation' is a {type(encoder).__name__}")
+    encoder.bind(stage.network, pool[order])
+    encoder.adapt(stage.train)
+    return encoder
+
+
+def pca_encoder(stage: Stage, latent: int = 28) -> Autoencoder:
+    """Fit per-layer PCA of tokens: the linear baseline."""
+    from weightatlas.encoders.io import create_encoder
+
+    encoder = create_encoder("pca", stage.spec, latent=latent)
+    encoder.adapt(stage.train)
+    return encoder  # type: ignore[return-value]
+
+
+def sane_encoder(
+    stage: Stage, seed: int, out: Path | None, passes: int | None = None, minutes: float | None = None
+) -> Autoencoder:
+    """Train SANE with the structural and the behavioral loss on the stage's training networks."""
+    from weightatlas.encoders.io import create_encoder
+    from weightatlas.fit import fit
+    from weightatlas.fit.presets import preset
+
+    chosen = preset("sane_small")
+    encoder = create_encoder(chosen.encoder, stage.spec, seed, **chosen.settings)
+    length = {"passes": passes, "minutes": minutes} if passes or minutes else {}
+    config = chosen.fit.replace(seed=seed, validate_every=0, **length)
+    engine = stage.population
+    fit(encoder, stage.weights("train"), config, out, queries=stage.pool, population=engine)
+    return encoder.eval()  # type: ignore[return-value]
+
+
+def trivial_charts(stage: Stage, trial: Trial, numbers: int, seed: int) -> Iterator[tuple[str, Chart]]:
+    """Yield baselines of refinement: a random subspace of equal size, and fresh networks, wholly free.
+
+    Args:
+        stage: Zoo.
+        trial: Test networks.
+        numbers: Free numbers of the methods they stand beside.
+        seed: Seed of the subspace and of the initializations.
+    """
+    values = trial.originals.values
+    center = stage.train_values.double().mean(0).float()
+    yield f"random subspace of {numbers}", random_chart(values, center, numbers, seed)
+    keys = torch.tensor([key_of("fresh network", seed, i) for i in range(len(values))])
+    yield "fresh network", free_chart(initialize(stage.spec, keys, ["kaiming_normal"] * len(keys)))
+
+
+def coded_sizes(
+    stage: Stage, trial: Trial, encoder: Autoencoder, method: str, bits: Sequence[int] = (16, 8, 6, 5, 4)
+) -> Iterator[Compressed]:
+    """Yield test networks rebuilt from codes whose numbers are rounded to fewer and fewer bits.
+
+    Args:
+        stage: Zoo.
+        trial: Test networks.
+        encoder: A fitted autoencoder.
+        method: Its name in the table.
+        bits: Bits per code number; ranges are fitted on codes of training networks.
+    """
+    train = stage.train_values
+    rows = train[:: max(len(train) // 256, 1)]
+    with torch.no_grad():
+        known = encoder.encode(weights_of(rows, stage.spec)).codes
+        codes = encoder.encode(trial.originals).codes
+        ranges = fit_ranges(known, tuple(b for b in bits if b <= 8))
+        fixed = 32.0 * sum(tensor.numel() for tensor in encoder.state_dict().values())
+        for size in bits:
+            rounded, stored, extra = quantize_codes(codes, size, ranges)
+            weights = encoder.decode(rounded, stage.spec).weights
+            yield Compressed(f"{method}, {size}-bit", weights, stored, fixed + extra)
+
+
+def rebuild_records(
+    stage: Stage, encoder_name: str, seed: int, tier: str, bench: str = "rebuild"
+) -> list[Record]:
+    """Rebuild test networks by one method and write the records of one seed.
+
+    Args:
+        stage: Zoo and images.
+        encoder_name: "activation", "sane", "pca" or "trivial" (references, random subspace, fresh network).
+        seed: Seed of queries, subspaces and training.
+        tier: Size of the run.
+        bench: Name of the bench in the records.
+    """
+    limits = {"smoke": 8, "laptop": 128, "paper": None}
+    config = RefineConfig(steps=10 if tier == "smoke" else 100, seed=seed)
+    trial, about = trial_of(stage, limits[tier]), stage.about(bench, seed)
+    if encoder_name == "trivial":
+        found = trial.reference.records(**about)
+        numbers = int(stage.spec.params / 1.8)
+        for name, chart in trivial_charts(stage, trial, numbers, seed):
+            for part in rebuild(stage, trial, name, "baseline", chart, config):
+                found += part.records(**about)
+        return found
+    makers: Mapping[str, Callable[[], Autoencoder]] = {
+        "activation": lambda: activation_encoder(stage, queries=1024, seed=seed),
+        "pca": lambda: pca_encoder(stage),
+        "sane": lambda: sane_encoder(
+            stage, seed, stage.cache / f"{bench}-sane-{tier}-{seed}", 1 if tier == "smoke" else None
+        ),
+    }
+    chart = chart_of(makers[encoder_name](), trial.originals)
+    kind: Kind = "baseline" if encoder_name == "pca" else "ours"
+    parts = rebuild(stage, trial, encoder_name, kind, chart, config)
+    return [record for part in parts for record in part.records(**about)]
+
+
+def size_records(stage: Stage, seed: int, tier: str, bench: str = "rebuild") -> list[Record]:
+    """Write excess agreement against bits per parameter: ours at three ratios, and every storage baseline."""
+    trial, about = trial_of(stage, 8 if tier == "smoke" else 128), stage.about(bench, seed)
+    values, train = trial.originals.values, stage.train_values
+    sets = storage_baselines(values, train, stage.spec)
+    found = rate_records(sets, stage.exam, values, trial.reference, trial.outputs, **about)
+    for ratio in (1.8, 3.0, 8.0):
+        encoder = activation_encoder(stage, ratio, queries=1024, seed=seed)
+        coded = coded_sizes(stage, trial, encoder, f"activation 1:{ratio:g}")
+        found += rate_records(coded, stage.exam, values, trial.reference, trial.outputs, "ours", **about)
+    return found
+
+
+@benches.register("rebuild")
+def rebuild_bench(
+    tier: str = "laptop", out: Path = Path("results/rebuild.json"), seeds: Sequence[int] = (0, 1, 2)
+) -> list[Record]:
+    """Rebuild digits networks of unseen initializations at 1.8 parameters per number, plain and refined.
+
+    Seeds vary queries, subspaces, trainings and the order of refinement; the zoo is one.
+
+    Args:
+        tier: Size of the zoo and of the trainings.
+        out: Results file.
+        seeds: One run each.
+    """
+    units = []
+    for seed in seeds:
+        for method in ("activation", "pca", "sane"):
+            units.append(Unit(method, seed, _unit(method, seed, tier)))
+        units.append(Unit("fresh network", seed, _unit("trivial", seed, tier)))
+        if seed == seeds[0]:
+            units.append(Unit("fp16", seed, lambda stage: size_records(stage, seeds[0], tier)))
+    return run_units("rebuild", tier, out, "digits", units)
+
+
+def _unit(method: str, seed: int, tier: str) -> Callable[[Stage], list[Record]]:
+    return lambda stage: rebuild_records(stage, method, seed, tier)
+
+
+cards["rebuild"] = Card(
+    "networks rebuilt from codes, plain and refined, and the curve of size against agreement",
+    "digits",
+    {"smoke": None, "laptop": None, "paper": None},
+    ("excess agreement", "agreement", "agreement where wrong", "accuracy error", "share above trivial"),
+)
