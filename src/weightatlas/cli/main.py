@@ -31,6 +31,7 @@ VERBS = {
     "generate": Verb("generate", "generate", "new networks"),
     "interpolate": Verb("interpolate", "interpolate", "networks between two networks"),
     "inspect": Verb("inspect", "inspect", "what is this checkpoint?"),
+    "bench": Verb("bench", "bench", "measure an experiment beside its baselines"),
     "report": Verb("report", "report", "one HTML page of a finished run"),
 }
 

@@ -134,6 +134,12 @@ class Sane(Autoencoder):
             raise SpecError(f"Codes have shape {tuple(codes.shape[1:])}, expected {self.code_shape(spec)}.")
         return Decoded(self._weights(self._uncode(codes, slice(None))), self._aux())
 
+    def decode_tokens(
+        self, codes: Float[Tensor, "networks codes latent"]
+    ) -> Float[Tensor, "networks tokens width"]:
+        """Turn the codes of all tokens back into standardized tokens, padding included."""
+        return self._uncode(codes, slice(None)).float()
+
     def forward(
         self, weights: Weights, *, whole: bool = True, generator: torch.Generator | None = None
     ) -> tuple[Encoded, Decoded]:

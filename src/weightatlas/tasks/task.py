@@ -156,7 +156,8 @@ def create_task(name: str, **options: Any) -> Task:
 
     Args:
         name: A name from `tasks.names()`, or "npz:PATH", "mnist-idx:FOLDER", "cifar10-bin:FOLDER".
-        options: `train_size` (stratified subset of the training images), `grayscale`, `seed` of the split.
+        options: `train_size`, `test_size` (stratified subsets of the images), `grayscale`, `seed` of the
+            split.
 
     Raises:
         ConfigError: The name or an option is unknown.
@@ -173,6 +174,7 @@ def build_task(
     test: tuple[np.ndarray, np.ndarray] | None,
     *,
     train_size: int | None = None,
+    test_size: int | None = None,
     grayscale: bool = False,
     seed: int = 0,
     val_share: float = 0.1,
@@ -185,6 +187,7 @@ def build_task(
         train: Bytes `(images, height, width, channels)` and labels of the training images.
         test: The same for the official test images; none carves 20 % from the training images.
         train_size: Keep this many training images after carving.
+        test_size: Keep this many test images.
         grayscale: Average the channels.
         seed: Seed of the split.
         val_share: Share of the training images that becomes the validation split.
@@ -209,8 +212,9 @@ def build_task(
         if train_size < len(order):
             _, order = stratified(labels, order, train_size, name, seed, "train_size")
     parts = {"train": (images[order], labels[order]), "val": (images[val], labels[val])}
-    parts["test"] = check_images(name, *test)
-    chosen = {"train_size": train_size, "grayscale": grayscale or None, "seed": seed or None}
+    parts["test"] = _fewer(name, *check_images(name, *test), test_size, seed)
+    sizes = {"train_size": train_size, "test_size": test_size}
+    chosen = {**sizes, "grayscale": grayscale or None, "seed": seed or None}
     return Task(
         name,
         {key: to_channels_first(part[0], grayscale) for key, part in parts.items()},
@@ -219,6 +223,21 @@ def build_task(
         scale=scale,
         options={key: value for key, value in chosen.items() if value is not None},
     )
+
+
+def _fewer(
+    name: str, images: np.ndarray, labels: np.ndarray, size: int | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keep some of the test images, as evenly over the classes as the data are."""
+    if size is None:
+        return images, labels
+    if not 0 < size <= len(labels):
+        raise DataError(
+            f"Task '{name}' has {len(labels)} test images, test_size asks for {size}.",
+            todo=f"Choose test_size between 1 and {len(labels)}.",
+        )
+    _, kept = stratified(labels, np.arange(len(labels)), size, name, seed, "test_size")
+    return images[kept], labels[kept]
 
 
 def stratified(

@@ -1,16 +1,21 @@
 """Benches by name: each measures, writes records, and never measures twice."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from weightatlas.config import Config, read_yaml
+from weightatlas.errors import ConfigError
 from weightatlas.evaluate.protocols.stage import Stage, cache_of, resolve, stage
 from weightatlas.progress import track
 from weightatlas.registry import Registry
 from weightatlas.results import Record, append_records, finished, load_records, peak_mb, stamped
 from weightatlas.zoo.recipe import Recipe
+
+S = TypeVar("S", bound=Config)
 
 benches: Registry[list[Record]] = Registry("bench")
 """Name -> function(tier, out, seeds, **options) -> records. Options depend on the bench."""
@@ -35,6 +40,26 @@ class Card:
 
 
 cards: dict[str, Card] = {}
+
+
+def settings_of(bench: str, tier: str, kind: type[S], changes: Mapping[str, Any]) -> S:
+    """Read the settings of a bench from its YAML file in the package.
+
+    Args:
+        bench: Name of the file in `presets/benches`.
+        tier: Section of it.
+        kind: Class of the settings.
+        changes: Settings of the caller, which go before those of the file.
+
+    Raises:
+        ConfigError: The tier or a setting is unknown.
+    """
+    with resources.as_file(resources.files("weightatlas") / "presets" / "benches" / f"{bench}.yaml") as path:
+        values = read_yaml(path)
+    tiers = values.pop("tiers")
+    if tier not in tiers:
+        raise ConfigError(f"The bench '{bench}' has no tier '{tier}'.", todo=f"Tiers: {', '.join(tiers)}.")
+    return kind.build({**values, **(tiers[tier] or {}), **changes}, where=f"In the settings of '{bench}'.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from weightatlas.evaluate.diversity import Surroundings, surroundings
 from weightatlas.evaluate.exam import Exam, exam_of
 from weightatlas.evaluate.reference import Reference, reference_of
 from weightatlas.population.forward import Population
@@ -144,6 +145,12 @@ class Stage:
         """What trivially predicts each test network: nearest, mean and best training network."""
         scores = self.train.labels["val_acc"]
         return reference_of(self.exam, self.train_values, scores, self.test_values, self.spec)
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        """The training networks aligned to the best of them, for distances of new networks."""
+        lineage = self.lineage("train").to(self.device)
+        return surroundings(self.train_values, self.spec, self.train_values[self.best], lineage)
 
     @cached_property
     def test_outputs(self) -> Float[Tensor, "networks queries classes"]:
