@@ -51,6 +51,18 @@ def test_subset_is_part_of_the_training_images() -> None:
         create_task("digits", train_size=5000)
 
 
+def test_fewer_test_images_leave_training_images_alone() -> None:
+    small, whole = create_task("digits", test_size=50), create_task("digits")
+    assert len(small.labels["test"]) == 50
+    assert small.options == {"test_size": 50}
+    assert rows(small, "test")[0] < rows(whole, "test")[0]
+    assert rows(small, "train", "val") == rows(whole, "train", "val")
+    assert small.sha256 != whole.sha256
+    for size in (0, 360):
+        with pytest.raises(DataError, match="359 test images"):
+            create_task("digits", test_size=size)
+
+
 def test_loss_and_score_per_network() -> None:
     task = create_task("digits")
     outputs, labels = torch.randn(3, 5, 10), torch.randint(10, (5,))
