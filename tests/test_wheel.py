@@ -54,3 +54,13 @@ def test_verbs_run_outside_the_checkout(installed, tmp_path):
     done = shell(installed, tmp_path, *words)
     assert done.returncode == 0, done.stderr
     assert "2,758" in done.stdout
+
+
+def test_the_smoke_quickstart_runs_outside_the_checkout(installed, tmp_path):
+    words = ("-m", "weightatlas", "quickstart", "--tier", "smoke", "--out", "out")
+    done = shell(installed, tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    page = tmp_path / "out" / "report.html"
+    assert str(page.relative_to(tmp_path)) in done.stdout
+    assert "<svg" in page.read_text(encoding="utf-8")
+    assert "baseline" in done.stdout

@@ -19,6 +19,7 @@ class Verb(NamedTuple):
 
 
 VERBS = {
+    "quickstart": Verb("quickstart", "quickstart", "the whole story on bundled data; ends in a report"),
     "zoo populate": Verb("zoo", "populate", "train the networks of a recipe"),
     "zoo import": Verb("zoo", "import_", "make a zoo of a folder of checkpoints"),
     "zoo info": Verb("zoo", "info", "what is in a zoo"),
