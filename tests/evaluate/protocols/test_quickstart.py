@@ -1,4 +1,4 @@
-"""The quickstart in miniature: every chapter is told, baselines included, and a second call trains nothing."""
+"""The quickstart in miniature: every chapter is told beside baselines, and a second call trains nothing."""
 
 import pytest
 
