@@ -28,8 +28,7 @@ class Card:
     Args:
         summary: One line.
         recipe: Zoo it works on.
-        minutes: Tier -> wall time on two cores for three seeds, its zoo included; none if nobody has
-            measured it.
+        minutes: Tier -> wall time on two cores for three seeds, its zoo included; none if it is unknown.
         columns: Metrics of its printed table, in order.
     """
 
