@@ -6,6 +6,7 @@ from torch import nn
 
 from weightatlas.encoders.activation import Activation, ActivationConfig
 from weightatlas.encoders.io import create_encoder, from_pretrained, save_pretrained
+from weightatlas.encoders.rounding import fit_rounding
 from weightatlas.errors import ConfigError, DataError, NoCode, SpecError
 from weightatlas.networks import create_network, input_shape_of
 from weightatlas.population.forward import Population
@@ -65,6 +66,55 @@ def test_decoding_needs_the_code_alone() -> None:
     alone = encoder.decode(codes[2:3], spec).weights
     assert torch.allclose(together[2:3], alone, atol=1e-4)
     assert not torch.allclose(together[2], together[1], atol=1e-2)
+
+
+def output_error(encoder: Activation, network: nn.Module, values: torch.Tensor, codes: torch.Tensor) -> float:
+    spec = encoder.layout
+    expected = outputs(network, spec, values, encoder.queries)
+    rebuilt = encoder.decode(codes, spec).weights
+    return float((outputs(network, spec, rebuilt, encoder.queries) - expected).square().mean())
+
+
+@pytest.mark.parametrize(("name", "count"), [("digits_cnn", 24), ("resnet_small", 8)])
+def test_rounding_as_it_goes_beats_rounding_afterwards(name: str, count: int) -> None:
+    encoder, network, spec, values = made(name, count=count, ratio=1.0)
+    weights = weights_of(values[-4:], spec)
+    exact = encoder.encode(weights).codes
+    known = encoder.encode(weights_of(values, spec)).codes
+    errors, afterwards = [], []
+    for bits in (3.0, 5.0, 7.0):
+        rounding = fit_rounding(known[:, 0], encoder.units(known), bits)
+        codes = encoder.encode_rounded(weights, rounding).codes
+        assert all(len(codes[:, 0, i].unique()) <= 2**b for i, b in enumerate(rounding.bits.tolist()))
+        errors.append(output_error(encoder, network, values[-4:], codes))
+        late = rounding.apply(exact[:, 0])[:, None]
+        afterwards.append(output_error(encoder, network, values[-4:], late))
+    assert errors[0] > errors[1] > errors[2]
+    assert all(now < 0.5 * late for now, late in zip(errors, afterwards, strict=True))
+
+
+def test_decoders_rebuild_the_networks_the_rounding_encoder_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, network, spec, values = made("digits_cnn", count=12, ratio=1.3)
+    weights = weights_of(values, spec)
+    known = encoder.encode(weights).codes
+    rounding = fit_rounding(known[:, 0], encoder.units(known), 4.0)
+    states = []
+    set_code = Activation._set_code
+
+    def spy(self: Activation, state: dict[str, torch.Tensor], *rest: object) -> None:
+        set_code(self, state, *rest)  # type: ignore[arg-type]
+        states.append(state)
+
+    monkeypatch.setattr(Activation, "_set_code", spy)
+    codes = encoder.encode_rounded(weights, rounding).codes
+    seen = torch.cat([states[-1][tensor.name].flatten(1) for tensor in spec.tensors], dim=1)
+    assert not torch.allclose(codes, known, atol=1e-3)
+    assert torch.allclose(encoder.decode(codes, spec).weights, seen, atol=1e-3)
+    # One at a time, only weights of inputs that never vary may differ: the function is the same.
+    alone = encoder.decode(codes[5:6], spec).weights
+    expected = outputs(network, spec, seen[5:6], encoder.queries)
+    assert torch.allclose(outputs(network, spec, alone, encoder.queries), expected, atol=1e-3)
+    assert torch.equal(encoder.encode_rounded(weights, None).codes, known)
 
 
 def test_embedding_ignores_the_order_of_neurons() -> None:

@@ -1,19 +1,21 @@
 """Activation codes: weights in the coordinates in which their layer's inputs vary (our own method)."""
 
 from collections.abc import Iterator
+from itertools import accumulate, pairwise
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from weightatlas.config import Config
 from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders
-from weightatlas.encoders.ranks import CodedLayer, coded_layers, even_ranks, share_ranks
+from weightatlas.encoders.moments import columns_of, cross_moment, second_moment
+from weightatlas.encoders.ranks import coded_layers, even_ranks, share_ranks
+from weightatlas.encoders.rounding import Rounding
 from weightatlas.errors import DataError, NoCode, SpecError
 from weightatlas.population.batched import batch_last
-from weightatlas.population.operations import Conv2d, Operation, Tape, Workspace
+from weightatlas.population.operations import Tape, Workspace
 from weightatlas.population.prepare import prepare
 from weightatlas.population.program import Program, program_of
 from weightatlas.weights.batch import Batch, Weights
@@ -127,11 +129,24 @@ class Activation(Autoencoder):
         ranks = share_ranks(self.layers, saved, self.budget - self.raw_numbers)
         self.ranks.copy_(torch.tensor(ranks))
 
-    @torch.no_grad()
     def encode(self, weights: Weights) -> Encoded:
         """Fit codes layer by layer, in closed form."""
+        return self.encode_rounded(weights, None)
+
+    @torch.no_grad()
+    def encode_rounded(self, weights: Weights, rounding: Rounding | None) -> Encoded:
+        """Fit codes layer by layer and round each before the next is fitted.
+
+        Later layers are then fitted to what a decoder of the rounded codes will run. Codes that are
+        rounded afterwards are worth little: the first rounded layer changes the inputs, and with them
+        the eigenvectors, of all others.
+
+        Args:
+            weights: Networks to encode.
+            rounding: How to round each number of a code, from `fit_rounding`; none keeps them exact.
+        """
         self.require(weights.spec)
-        parts = [self._encode(part) for part in weights.values.split(CHUNK)]
+        parts = [self._encode(part, rounding) for part in weights.values.split(CHUNK)]
         codes = torch.cat([flat for flat, _ in parts])[:, None]
         mask = torch.ones(codes.shape[:2], dtype=torch.bool, device=codes.device)
         return Encoded(codes, mask, torch.cat([embedding for _, embedding in parts]))
@@ -140,6 +155,29 @@ class Activation(Autoencoder):
         """Return (1, numbers); a few numbers at the end may be unused."""
         self.require(spec)
         return 1, self.budget
+
+    def places(self) -> list[slice]:
+        """Say which numbers of a code are what: each tensor kept as it is, then each coded layer."""
+        sizes = [self._size(name) for name in self.raw]
+        sizes += [layer.rows * int(r) for layer, r in zip(self.layers, self.ranks.tolist(), strict=True)]
+        stops = list(accumulate(sizes, initial=0))
+        return [slice(start, stop) for start, stop in pairwise(stops)]
+
+    def units(self, codes: Float[Tensor, "networks codes width"]) -> Float[Tensor, " width"]:
+        """Return the scale on which each number of a code matters: the size of its neuron's output.
+
+        A tensor that is kept as it is has its own root mean square.
+
+        Args:
+            codes: Codes of training networks.
+        """
+        energy = codes[:, 0].double().square().mean(0)
+        units = torch.ones_like(energy)
+        for number, place in enumerate(self.places()):
+            layer = number - len(self.raw)
+            rank = 1 if layer < 0 else int(self.ranks[layer])
+            units[place] = (energy[place].mean() * rank).sqrt().clamp_min(1e-12)
+        return units.float()
 
     @torch.no_grad()
     def decode(self, codes: Float[Tensor, "networks codes width"], spec: NetworkSpec) -> Decoded:
@@ -171,40 +209,50 @@ class Activation(Autoencoder):
             self._set(state, index, (rows @ basis) @ basis.transpose(1, 2))
         return torch.cat([state[t.name].flatten(1) for t in self.layout.tensors], dim=1)
 
-    def _encode(self, values: Float[Tensor, "networks params"]) -> tuple[Tensor, Tensor]:
+    def _encode(
+        self, values: Float[Tensor, "networks params"], rounding: Rounding | None
+    ) -> tuple[Tensor, Tensor]:
         original, rebuilt = self._tape(values), self._tape(values, only=self.raw)
-        parts = [original.state[name].flatten(1) for name in self.raw]
-        marks = []
+        places, marks = self.places(), []
+        codes = values.new_zeros(len(values), self.budget)
+        for name, place in zip(self.raw, places, strict=False):
+            codes[:, place] = _rounded(original.state[name].flatten(1), place, rounding)
+            rebuilt.state[name] = codes[:, place].reshape_as(original.state[name])
         for (index, a), (_, b) in zip(self._stream(original), self._stream(rebuilt), strict=True):
             rows = self._rows(original.state, index)
             moment = second_moment(b)
             basis, energy = self._basis(index, moment, len(values))
             # Least squares of the original's outputs on decoded inputs, in eigenvector coordinates.
             mixed = torch.bmm(basis.transpose(1, 2), cross_moment(b, a, len(values)))
-            # Damped towards zero: directions in which inputs hardly vary are arbitrary, and the decoder
-            # would find others.
-            damping = self.settings.ridge * energy.mean(1, keepdim=True)
-            code = torch.bmm(rows, mixed.transpose(1, 2)) / (energy + damping)[:, None]
-            self._set(rebuilt.state, index, torch.bmm(code, basis.transpose(1, 2)))
-            code = code * energy.sqrt()[:, None]  # in units of the neuron's output
-            parts.append(code.flatten(1))
+            code = torch.bmm(rows, mixed.transpose(1, 2)) / energy.sqrt()[:, None]  # in units of outputs
             marks += [code.mean(1), code.std(1, correction=0)]
-        flat = torch.cat(parts, dim=1)
-        return F.pad(flat, (0, self.budget - flat.shape[1])), torch.cat(marks, dim=1)
+            place = places[len(self.raw) + index]
+            codes[:, place] = _rounded(code.flatten(1), place, rounding)
+            self._set_code(rebuilt.state, index, codes[:, place], basis, energy)
+        return codes, torch.cat(marks, dim=1)
 
     def _decode(self, codes: Float[Tensor, "networks width"]) -> Float[Tensor, "networks params"]:
-        sizes = [self._size(name) for name in self.raw]
-        sizes += [layer.rows * int(r) for layer, r in zip(self.layers, self.ranks.tolist(), strict=True)]
-        parts = list(codes[:, : sum(sizes)].split(sizes, dim=1))
+        places = self.places()
         tape = self._tape(codes.new_zeros(len(codes), self.layout.params), only=[])
-        for name, part in zip(self.raw, parts, strict=False):
+        for name, place in zip(self.raw, places, strict=False):
             shape = next(t.shape for t in self.layout.tensors if t.name == name)
-            tape.state[name] = part.reshape(len(codes), *shape)
+            tape.state[name] = codes[:, place].reshape(len(codes), *shape)
         for index, columns in self._stream(tape):
             basis, energy = self._basis(index, second_moment(columns), len(codes))
-            part = parts[len(self.raw) + index].reshape(len(codes), self.layers[index].rows, -1)
-            self._set(tape.state, index, torch.bmm(part / energy.sqrt()[:, None], basis.transpose(1, 2)))
+            self._set_code(tape.state, index, codes[:, places[len(self.raw) + index]], basis, energy)
         return torch.cat([tape.state[t.name].flatten(1) for t in self.layout.tensors], dim=1)
+
+    def _set_code(
+        self, state: dict[str, Tensor], index: int, code: Tensor, basis: Tensor, energy: Tensor
+    ) -> None:
+        """Turn a layer's code numbers into its weights.
+
+        They are damped towards zero where inputs hardly vary: these directions are arbitrary, and found
+        otherwise by every run, so that nothing may depend on what a code says about them.
+        """
+        damped = energy.sqrt() / (energy + self.settings.ridge * energy.mean(1, keepdim=True))
+        code = code.reshape(len(code), self.layers[index].rows, -1)
+        self._set(state, index, torch.bmm(code * damped[:, None], basis.transpose(1, 2)))
 
     def _basis(self, index: int, moment: Tensor, networks: int) -> tuple[Tensor, Tensor]:
         """Return the leading eigenvectors of a layer's inputs and their energies, largest first.
@@ -266,37 +314,5 @@ class Activation(Autoencoder):
         return part.stop - part.start
 
 
-def columns_of(operation: Operation, x: Tensor, layer: CodedLayer) -> Float[Tensor, "_ columns samples"]:
-    """Lay a layer's inputs out as columns: one per image, or one per image and position.
-
-    Args:
-        operation: The layer.
-        x: Its input, `(networks or 1, features..., batch)`.
-        layer: Its tensors.
-    """
-    if isinstance(operation, Conv2d):
-        images = x.movedim(-1, 1)
-        patches = F.unfold(
-            images.flatten(0, 1),
-            operation.kernel,
-            dilation=operation.dilation,
-            padding=operation.padding,
-            stride=operation.stride,
-        )
-        columns = patches.unflatten(0, images.shape[:2]).transpose(1, 2).flatten(2)
-    else:
-        columns = x
-    return F.pad(columns, (0, 0, 0, 1), value=1.0) if layer.bias else columns
-
-
-def second_moment(columns: Float[Tensor, "n d samples"]) -> Float[Tensor, "n d d"]:
-    """Return the mean outer product of the columns, in float64."""
-    return torch.bmm(columns, columns.transpose(1, 2)).double() / columns.shape[2]
-
-
-def cross_moment(
-    first: Float[Tensor, "_ d samples"], second: Float[Tensor, "_ d samples"], networks: int
-) -> Float[Tensor, "networks d d"]:
-    """Return the mean outer product of two sets of columns; a set of one is shared by all networks."""
-    first, second = (part.expand(networks, -1, -1) for part in (first, second))
-    return torch.bmm(first, second.transpose(1, 2)) / first.shape[2]
+def _rounded(codes: Float[Tensor, "networks numbers"], place: slice, rounding: Rounding | None) -> Tensor:
+    return codes if rounding is None else rounding.apply(codes, place)
