@@ -51,18 +51,19 @@ class BatchedEngine(Engine):
         self, weights: Tensor, inputs: Tensor, labels: Tensor, loss: Loss, masks: Masks
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         count = even(len(weights), self.block(inputs[0], inputs.shape[1]))
-        gradients, losses, statistics = [], [], []
+        gradient = self.work.take("gradient", weights.shape, weights)
+        losses, statistics = [], []
         for rows in (slice(i, i + count) for i in range(0, len(weights), count)):
             own = {name: mask[rows] for name, mask in masks.items()}
             tape = self.tape(weights[rows], own, training=True)
             outputs = self.programs[True].forward(tape, batch_last(inputs[rows]))
             value, grad = _loss_gradient(outputs, labels[rows], loss)
             self.programs[True].backward(tape, grad, inputs=False)
-            gradients.append(self.collect(tape))
+            self.collect(tape, out=gradient[rows])
             losses.append(value)
             statistics.append(tape.statistics)
         joined = {name: torch.cat([s[name] for s in statistics]) for name in statistics[0]}
-        return torch.cat(gradients), torch.cat(losses), joined
+        return gradient, torch.cat(losses), joined
 
     def block(self, sample: Tensor, batch: int) -> int:
         """Choose how many networks to run together so that their activations stay in the cache."""
@@ -79,14 +80,14 @@ class BatchedEngine(Engine):
             state |= dict.fromkeys(tensor.aliases, state[tensor.name])
         return Tape({**state, **masks}, len(weights), self.work, training)
 
-    def collect(self, tape: Tape) -> Tensor:
+    def collect(self, tape: Tape, out: Tensor | None = None) -> Tensor:
         """Join the gradients of all tensors to rows."""
         parts = []
         for tensor in self.spec.tensors:
             found = [tape.grads[n] for n in (tensor.name, *tensor.aliases) if n in tape.grads]
             part = sum(found[1:], found[0]) if found else torch.zeros_like(tape.state[tensor.name])
             parts.append(part.reshape(tape.networks, -1))
-        return torch.cat(parts, dim=1)
+        return torch.cat(parts, dim=1, out=out)
 
 
 class _Outputs(torch.autograd.Function):

@@ -79,7 +79,10 @@ class Engine(ABC):
         loss: Loss,
         masks: Masks,
     ) -> tuple[Float[Tensor, "networks params"], Float[Tensor, " networks"], dict[str, Tensor]]:
-        """Return loss gradients, losses and new running statistics of one training batch per network."""
+        """Return loss gradients, losses and new running statistics of one training batch per network.
+
+        The gradients may live in a buffer that the next call writes over.
+        """
         leaf = weights.detach().requires_grad_(True)
         outputs, statistics = self.train_outputs(leaf, inputs, masks)
         losses = loss(outputs, labels)

@@ -26,7 +26,10 @@ Grads = tuple[Tensor | None, ...]
 
 
 class Workspace:
-    """Buffers that are made once and used again in every step; one per thread."""
+    """Buffers that are made once and used again in every step; one per thread.
+
+    Fresh memory costs more than most operations here: the system hands it out page by page.
+    """
 
     def __init__(self) -> None:
         self._held: dict[object, Tensor] = {}
@@ -39,15 +42,14 @@ class Workspace:
         zero: bool = False,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Return the buffer of a key; new ones are zero if asked, old ones hold what was written last.
-
-        Fresh memory costs more than most operations here: the system hands it out page by page.
-        """
-        held, dtype = self._held.get(key), dtype or like.dtype
-        if held is None or held.shape != torch.Size(shape) or held.dtype != dtype:
+        """Return the buffer of a key; new ones are zero if asked, old ones hold what was written last."""
+        size, dtype = prod(shape), dtype or like.dtype
+        key = (key, dtype, tuple(shape)) if zero else (key, dtype)  # another shape would move the zeros
+        held = self._held.get(key)
+        if held is None or held.numel() < size:
             make = torch.zeros if zero else torch.empty
-            held = self._held[key] = make(tuple(shape), dtype=dtype, device=like.device)
-        return held
+            held = self._held[key] = make(size, dtype=dtype, device=like.device)
+        return held[:size].view(tuple(shape))
 
     @property
     def numbers(self) -> int:
@@ -92,6 +94,7 @@ class Operation(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = self.key = name  # a layer that is called twice gets another key per call
+        self.leaves: tuple[str, ...] = ()  # tensors of the layer, without its name
         self.reuse = False  # nobody else needs the input: its memory may be written over
 
     @abstractmethod
@@ -105,7 +108,7 @@ class Operation(ABC):
     @property
     def tensors(self) -> tuple[str, ...]:
         """Names of the tensors this operation reads."""
-        return ()
+        return tuple(self.own(leaf) for leaf in self.leaves)
 
     def own(self, leaf: str) -> str:
         return f"{self.name}.{leaf}" if self.name else leaf
@@ -149,7 +152,11 @@ def _weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
 
 def _filled(width: int) -> float:
     """Share of 16-number registers that a row of `width` numbers uses."""
-    return width / (-(-width // 16) * 16)
+    return width / (16 * -(-width // 16))
+
+
+def _leaves(bias: bool) -> tuple[str, ...]:
+    return ("weight", "bias") if bias else ("weight",)
 
 
 class Linear(Operation):
@@ -159,11 +166,7 @@ class Linear(Operation):
 
     def __init__(self, name: str, bias: bool) -> None:
         super().__init__(name)
-        self.bias = bias
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        return (self.own("weight"), *([self.own("bias")] if self.bias else []))
+        self.bias, self.leaves = bias, _leaves(bias)
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
         if xs[0].ndim != 3:
@@ -204,11 +207,7 @@ class Conv2d(Operation):
     ) -> None:
         super().__init__(name)
         self.bias, self.kernel, self.stride, self.padding = bias, kernel, stride, padding
-        self.dilation, self.groups = dilation, groups
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        return (self.own("weight"), *([self.own("bias")] if self.bias else []))
+        self.dilation, self.groups, self.leaves = dilation, groups, _leaves(bias)
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
         x = xs[0] if self.groups == 1 else xs[0].expand(tape.networks, *xs[0].shape[1:])

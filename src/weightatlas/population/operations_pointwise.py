@@ -131,11 +131,7 @@ class BatchNorm(Operation):
     def __init__(self, name: str, epsilon: float, momentum: float, affine: bool, tracks: bool) -> None:
         super().__init__(name)
         self.epsilon, self.momentum, self.affine, self.tracks = epsilon, momentum, affine, tracks
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        leaves = ["weight", "bias"] * self.affine + ["running_mean", "running_var"] * self.tracks
-        return tuple(self.own(leaf) for leaf in leaves)
+        self.leaves = ("weight", "bias") * affine + ("running_mean", "running_var") * tracks
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
         x = xs[0].expand(tape.networks, *xs[0].shape[1:])
