@@ -60,9 +60,11 @@ class PureNorm(nn.Module):
         weight, bias = getattr(self, "weight", None), getattr(self, "bias", None)
         if not self.training and self.tracks:
             return self._normalize(x, weight, bias)
-        if self.training and self.tracks:
-            self._remember(x.detach())
-        return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
+        if not self.tracks:
+            return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
+        mean, variance = self.running_mean.detach().clone(), self.running_var.detach().clone()
+        self.seen = {"running_mean": mean, "running_var": variance}  # the kernel updates them in place
+        return F.batch_norm(x, mean, variance, weight, bias, True, self.momentum, self.eps)
 
     def _normalize(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Apply the running statistics, differentiable in them: decoders produce them too."""
@@ -72,14 +74,6 @@ class PureNorm(nn.Module):
         shift = shift if bias is None else shift + bias
         shape = (-1, *(1 for _ in x.shape[2:]))
         return x * scale.view(shape) + shift.view(shape)
-
-    def _remember(self, x: Tensor) -> None:
-        axes = [axis for axis in range(x.ndim) if axis != 1]
-        variance, mean = torch.var_mean(x, dim=axes)
-        self.seen = {
-            "running_mean": torch.lerp(self.running_mean, mean, self.momentum),
-            "running_var": torch.lerp(self.running_var, variance, self.momentum),
-        }
 
 
 def prepare(network: nn.Module, *, training: bool) -> nn.Module:
