@@ -43,3 +43,24 @@ def cross_moment(
     """Return the mean outer product of two sets of columns; a set of one is shared by all networks."""
     first, second = (part.expand(networks, -1, -1) for part in (first, second))
     return torch.bmm(first, second.transpose(1, 2)) / first.shape[2]
+
+
+def leading_axes(
+    moment: Float[Tensor, "n d d"], rank: int, biased: bool
+) -> tuple[Float[Tensor, "n d rank"], Float[Tensor, "n rank"]]:
+    """Return leading eigenvectors as columns, and their energies, largest first.
+
+    Signs are fixed by the mean input, not by a coordinate, so that permuting the inputs permutes the
+    eigenvectors and changes nothing else. The last column of a biased layer is the constant 1, so the
+    mean input stands in the last row of the moment.
+
+    Args:
+        moment: Second moments of the inputs.
+        rank: Eigenvectors to keep.
+        biased: Whether the last input is the constant 1.
+    """
+    energy, axes = torch.linalg.eigh(moment)
+    axes, energy = axes[:, :, -rank:].flip(2), energy[:, -rank:].flip(1)
+    mean = (moment[:, -1:] if biased else moment.sum(1, keepdim=True)) @ axes
+    axes = axes * torch.where(mean < 0, -1.0, 1.0)
+    return axes, torch.maximum(energy, 1e-7 * energy[:, :1] + 1e-30)

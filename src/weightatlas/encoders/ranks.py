@@ -32,6 +32,17 @@ class CodedLayer:
     def names(self) -> tuple[str, ...]:
         return (self.weight, self.bias) if self.bias else (self.weight,)
 
+    def read(self, state: dict[str, Tensor]) -> Float[Tensor, "networks rows columns"]:
+        """Join weight and bias to one row per neuron."""
+        weight = state[self.weight].flatten(2)
+        return torch.cat([weight, state[self.bias][:, :, None]], dim=2) if self.bias else weight
+
+    def write(self, state: dict[str, Tensor], rows: Float[Tensor, "networks rows columns"]) -> None:
+        """Cut rows into weight and bias."""
+        state[self.weight] = (rows[:, :, :-1] if self.bias else rows).reshape(len(rows), *self.shape)
+        if self.bias:
+            state[self.bias] = rows[:, :, -1]
+
 
 def coded_layers(spec: NetworkSpec) -> tuple[CodedLayer, ...]:
     """List the dense layers and ungrouped convolutions of a traced spec, in execution order.

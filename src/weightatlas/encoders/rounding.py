@@ -57,7 +57,7 @@ def fit_rounding(
 
     Example:
         >>> codes = torch.randn(256, 3, generator=torch.Generator().manual_seed(0))
-        >>> fit_rounding(codes * torch.tensor([8.0, 1.0, 0.01]), torch.ones(3), mean_bits=3).bits.tolist()
+        >>> fit_rounding(codes * torch.tensor([8.0, 1.0, 0.01]), torch.ones(3), mean_bits=3.0).bits.tolist()
         [6, 3, 0]
 
     Args:

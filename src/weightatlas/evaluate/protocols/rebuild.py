@@ -13,6 +13,7 @@ from weightatlas.encoders.activation import Activation
 from weightatlas.encoders.base import Autoencoder
 from weightatlas.evaluate.compression import Compressed, fit_ranges, quantize_codes
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units
+from weightatlas.evaluate.protocols.sizes import rebuilt, rounded_sizes, shared_bits
 from weightatlas.evaluate.protocols.stage import Stage
 from weightatlas.evaluate.rate import rate_records, storage_baselines
 from weightatlas.evaluate.reconstruction import Reconstruction, compare
@@ -171,13 +172,18 @@ def coded_sizes(
         method: Its name in the table.
         bits: Bits per code number; ranges are fitted on codes of training networks.
     """
+    if isinstance(encoder, Activation):
+        # Rounded as it goes: its codes are worth little when they are rounded afterwards.
+        sizes = [size * encoder.budget / stage.spec.params for size in bits]
+        yield from rounded_sizes(stage, trial.originals, [encoder], method, sizes)
+        return
     train = stage.train_values
     rows = train[:: max(len(train) // 256, 1)]
     with torch.no_grad():
         known = encoder.encode(weights_of(rows, stage.spec)).codes
         codes = encoder.encode(trial.originals).codes
         ranges = fit_ranges(known, tuple(b for b in bits if b <= 8))
-        fixed = 32.0 * sum(tensor.numel() for tensor in encoder.state_dict().values())
+        fixed = shared_bits(encoder)
         for size in bits:
             rounded, stored, extra = quantize_codes(codes, size, ranges)
             weights = encoder.decode(rounded, stage.spec).weights
@@ -220,16 +226,24 @@ def rebuild_records(
 
 
 def size_records(stage: Stage, seed: int, tier: str, bench: str = "rebuild") -> list[Record]:
-    """Write excess agreement against bits per parameter: ours at three ratios, and every storage baseline."""
+    """Write excess agreement against bits per parameter: ours, exact and rounded, and storage baselines."""
     trial, about = trial_of(stage, 8 if tier == "smoke" else 128), stage.about(bench, seed)
     values, train = trial.originals.values, stage.train_values
-    sets = storage_baselines(values, train, stage.spec)
+    sets = storage_baselines(values, train, stage.spec, numbers=(28, 12), code_bits=(16, 8))
     found = rate_records(sets, stage.exam, values, trial.reference, trial.outputs, **about)
+    ours = activation_sizes(stage, trial, seed)
+    return found + rate_records(ours, stage.exam, values, trial.reference, trial.outputs, "ours", **about)
+
+
+def activation_sizes(stage: Stage, trial: Trial, seed: int) -> Iterator[Compressed]:
+    """Yield test networks rebuilt from activation codes: exact ones at three ratios, then rounded ones."""
     for ratio in (1.8, 3.0, 8.0):
         encoder = activation_encoder(stage, ratio, queries=1024, seed=seed)
-        coded = coded_sizes(stage, trial, encoder, f"activation 1:{ratio:g}")
-        found += rate_records(coded, stage.exam, values, trial.reference, trial.outputs, "ours", **about)
-    return found
+        weights, bits = rebuilt(encoder, None, trial.originals), 32.0 * encoder.budget
+        yield Compressed(f"activation 1:{ratio:g}, exact", weights, bits, shared_bits(encoder))
+    # Rounding drops numbers that are not worth a bit, so that a full code can be as small as any.
+    encoders = [activation_encoder(stage, ratio, queries=1024, seed=seed) for ratio in (1.0, 1.8)]
+    yield from rounded_sizes(stage, trial.originals, encoders, "activation")
 
 
 @benches.register("rebuild")
