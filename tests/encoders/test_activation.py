@@ -22,7 +22,7 @@ def made(
 ) -> tuple[Activation, nn.Module, NetworkSpec, torch.Tensor]:
     network = create_network(name)
     spec = spec_of(network, input_shape_of(name))
-    encoder = create_encoder("activation", spec, queries=64, **settings)
+    encoder = create_encoder("activation", spec, images=64, **settings)
     assert isinstance(encoder, Activation)
     encoder.bind(network, torch.randn(64, *input_shape_of(name)))
     values = initialize(spec, torch.arange(count), ["kaiming_normal"] * count)

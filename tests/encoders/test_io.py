@@ -12,12 +12,17 @@ from weightatlas.encoders.io import create_encoder, from_pretrained, save_pretra
 from weightatlas.errors import ConfigError, FileError
 from weightatlas.weights.batch import batch_of
 
-SIZES = {"sane": {"dim": 16, "layers": 1, "heads": 2, "latent": 3}, "pca": {"latent": 3}}
+SIZES = {
+    "sane": {"dim": 16, "layers": 1, "heads": 2, "latent": 3},
+    "pca": {"latent": 3},
+    "activation": {"images": 32},
+}
 
 
 def adapted(name: str) -> Autoencoder:
     encoder = create_encoder(name, small.spec(), seed=4, **SIZES[name])
     assert isinstance(encoder, Autoencoder)
+    encoder.bind(small.network(), small.queries())
     encoder.adapt(batch_of(small.values(12), small.spec()))
     return encoder.eval()
 
@@ -27,6 +32,7 @@ def test_reload_is_bit_equal(name: str, tmp_path: Path):
     encoder = adapted(name)
     again = from_pretrained(save_pretrained(encoder, tmp_path / "e"))
     assert isinstance(again, Autoencoder)
+    again.bind(small.network())
     weights = batch_of(small.values(3, seed=2), small.spec()).groups[0]
     assert torch.equal(again.encode(weights).codes, encoder.encode(weights).codes)
     assert torch.equal(again.reconstruct(weights), encoder.reconstruct(weights))

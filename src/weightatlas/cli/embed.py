@@ -36,7 +36,8 @@ def embed(
 
     from weightatlas.atomic import write_bytes, write_text
 
-    encoder, networks = open_encoder(run), open_part(zoo, part)
+    networks = open_part(zoo, part)
+    encoder = open_encoder(run, networks)
     if dry_run:
         console.print_facts({"networks": len(networks), "encoder": encoder.name}, as_json=json)
         return

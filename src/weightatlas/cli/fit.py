@@ -116,6 +116,8 @@ def run(
     whole = Zoo.open(zoo)
     encoder = create_encoder(method, whole.spec, init_seed, **settings.model_dump())
     part = whole.split("train")
+    if encoder.executes:
+        encoder.bind(whole.network(), QueryPool(whole.task(), query_source).inputs)
     behavioral = build_loss(training.loss, 1).needs_queries
     if dry_run:
         facts = {

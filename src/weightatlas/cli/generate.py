@@ -61,7 +61,8 @@ def generate(
 
     if method not in METHODS:
         raise ConfigError(f"There is no method '{method}'.", todo=f"Known: {', '.join(METHODS)}.")
-    encoder, train = open_autoencoder(run), open_part(zoo, "train")
+    train = open_part(zoo, "train")
+    encoder = open_autoencoder(run, train)
     weights = train.weights()
     encoder.require(weights.spec)
     chosen = choose_anchors(torch.from_numpy(train.column("val_acc").astype("float32")), anchors)

@@ -22,15 +22,23 @@ def open_part(path: Path, part: Part) -> "Zoo":
     return zoo if part == "all" else zoo.split(part)
 
 
-def open_encoder(run: Path) -> "Encoder":
-    """Read the encoder of a run, or of a folder written by `save_pretrained`."""
+def open_encoder(run: Path, zoo: "Zoo | None" = None) -> "Encoder":
+    """Read the encoder of a run, or of a folder written by `save_pretrained`.
+
+    Args:
+        run: The folder.
+        zoo: Networks it will be used on; lends their code to encoders that execute networks.
+    """
     from weightatlas.encoders.io import from_pretrained
 
     nested = run / "encoder"
-    return from_pretrained(nested if (nested / "config.json").exists() else run)
+    encoder = from_pretrained(nested if (nested / "config.json").exists() else run)
+    if encoder.executes and zoo is not None:
+        encoder.bind(zoo.network())
+    return encoder
 
 
-def open_autoencoder(run: Path) -> "Autoencoder":
+def open_autoencoder(run: Path, zoo: "Zoo | None" = None) -> "Autoencoder":
     """Read an encoder that can also decode to weights.
 
     Raises:
@@ -38,7 +46,7 @@ def open_autoencoder(run: Path) -> "Autoencoder":
     """
     from weightatlas.encoders import Autoencoder
 
-    encoder = open_encoder(run)
+    encoder = open_encoder(run, zoo)
     if not isinstance(encoder, Autoencoder) or not encoder.decodes_weights:
         raise RunError(
             f"The encoder '{encoder.name}' in {run} does not decode to weights.",

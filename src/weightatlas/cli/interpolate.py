@@ -43,7 +43,8 @@ def interpolate(
     from weightatlas.evaluate.exam import exam_of
     from weightatlas.latent.interpolate import between_codes, between_weights
 
-    encoder, whole = open_autoencoder(run), open_part(zoo, "all")
+    whole = open_part(zoo, "all")
+    encoder = open_autoencoder(run, whole)
     first, last = _network(whole, start), _network(whole, end)
     encoder.require(first.spec)
     places = torch.linspace(0, 1, points)

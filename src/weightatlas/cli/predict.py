@@ -47,7 +47,7 @@ def predict(
     floor: Any = "layer_statistics"
     predictors: dict[str, tuple[Any, Literal["ours", "baseline"]]] = {}
     if run is not None:
-        encoder = open_encoder(run)
+        encoder = open_encoder(run, whole)
         predictors[f"{encoder.name} + {head}"] = (PropertyPredictor(encoder, head, seed=seed), "ours")
     for name in ("ridge", "boosting"):
         label = f"layer statistics + {name}"

@@ -42,7 +42,8 @@ def reconstruct(
 
     from weightatlas.results import append_records
 
-    encoder, chosen = open_autoencoder(run), open_part(zoo, part)
+    chosen = open_part(zoo, part)
+    encoder = open_autoencoder(run, chosen)
     weights = chosen.weights()
     encoder.require(weights.spec)
     if dry_run:

@@ -1,8 +1,8 @@
 """Activation codes: weights in the coordinates in which their layer's inputs vary (our own method)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate, pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -12,9 +12,10 @@ from weightatlas.config import Config
 from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders
 from weightatlas.encoders.moments import columns_of, cross_moment, leading_axes, second_moment
 from weightatlas.encoders.ranks import coded_layers, even_ranks, share_ranks
-from weightatlas.encoders.rounding import Rounding
+from weightatlas.encoders.rounding import Rounding, rounded
 from weightatlas.errors import DataError, NoCode, SpecError
 from weightatlas.population.batched import batch_last
+from weightatlas.population.crew import side_by_side
 from weightatlas.population.operations import Tape, Workspace
 from weightatlas.population.prepare import prepare
 from weightatlas.population.program import Program, program_of
@@ -31,13 +32,13 @@ class ActivationConfig(Config):
 
     Args:
         ratio: Parameters per code number (true compression).
-        queries: Unlabelled images that encoder and decoder share; a fixed cost, not part of a code.
+        images: Unlabelled images that encoder and decoder share; a fixed cost, not part of a code.
         ridge: Damping of the least squares, relative to the mean input energy of a layer.
         sample: Training networks used to decide how many numbers each layer gets.
     """
 
     ratio: float = 1.8
-    queries: int = 512
+    images: int = 512
     ridge: float = 1e-4
     sample: int = 48
 
@@ -54,14 +55,13 @@ class Activation(Autoencoder):
     each layer to the original's outputs by least squares *on the inputs the decoded layers produce*,
     which lets later layers make up for errors of earlier ones.
 
-    Nothing is trained. Coordinates do not depend on the order of the previous layer's neurons, because
-    permuting them permutes the eigenvectors alike. Layers that are neither dense nor plain convolutions
-    are kept number by number.
+    Nothing is trained. Coordinates do not depend on the order of the previous layer's neurons, since
+    permuting them permutes the eigenvectors alike. Other layers are kept number by number.
 
     Example:
         >>> from weightatlas.symmetry.verify import spec_of
         >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-        >>> encoder = Activation(ActivationConfig(queries=16), spec_of(network, (4,)))
+        >>> encoder = Activation(ActivationConfig(images=16), spec_of(network, (4,)))
         >>> encoder.bind(network, torch.randn(16, 4))
         >>> encoder.code_shape(encoder.spec)
         (1, 37)
@@ -74,6 +74,7 @@ class Activation(Autoencoder):
     Settings: ClassVar[type[Config]] = ActivationConfig
     accepts = "one"
     name = "activation"
+    executes = True
     queries: Float[Tensor, "queries *rest"]
     ranks: Int[Tensor, " layers"]
 
@@ -84,32 +85,36 @@ class Activation(Autoencoder):
         self.settings, self.layout = config, spec
         self.layers = coded_layers(spec)
         self.budget = int(spec.params / config.ratio)
-        self.raw = [t.name for t in spec.tensors if not any(t.name in layer.names for layer in self.layers)]
-        self.raw_numbers = sum(spec.slices[name].stop - spec.slices[name].start for name in self.raw)
+        coded = {name for layer in self.layers for name in layer.names}
+        self.kept = [tensor for tensor in spec.tensors if tensor.name not in coded]
+        self.raw = [tensor.name for tensor in self.kept]
+        self.raw_numbers = sum(tensor.size for tensor in self.kept)
         ranks = even_ranks(self.layers, self.budget - self.raw_numbers)
         self.register_buffer("ranks", torch.tensor(ranks))
-        self.register_buffer("queries", torch.zeros(config.queries, *spec.input_shape))
+        self.register_buffer("queries", torch.zeros(config.images, *spec.input_shape))
         self.program: Program | None = None
+        self.workers = 1
 
     def bind(self, network: nn.Module, inputs: Tensor | None = None) -> None:
         """Give the encoder the code of the networks and, once, the images to run it on.
 
         Args:
             network: Any network of the spec; its own weights are ignored.
-            inputs: Unlabelled inputs, shape `(at least config.queries, ...)`; none keeps those it has.
+            inputs: Unlabelled inputs, shape `(at least config.images, ...)`; none keeps those it has.
 
         Raises:
-            DataError: There are fewer inputs than `config.queries`.
+            DataError: There are fewer inputs than `config.images`.
         """
         self.program = program_of(prepare(network, training=False))
+        self.workers = torch.get_num_threads() if self.queries.device.type == "cpu" else 1
         if inputs is None:
             return
-        if len(inputs) < self.settings.queries:
+        if len(inputs) < self.settings.images:
             raise DataError(
-                f"Activation codes were to use {self.settings.queries} images, the pool has {len(inputs)}.",
-                todo=f"Lower the setting: queries={len(inputs)}.",
+                f"Activation codes were to use {self.settings.images} images, the pool has {len(inputs)}.",
+                todo=f"Lower the setting: images={len(inputs)}.",
             )
-        self.queries.copy_(inputs[: self.settings.queries])
+        self.queries.copy_(inputs[: self.settings.images])
 
     @torch.no_grad()
     def adapt(self, batch: Batch) -> None:
@@ -118,14 +123,19 @@ class Activation(Autoencoder):
         step = max(len(values) // self.settings.sample, 1)
         values = values[::step][: self.settings.sample]
         saved = [torch.zeros(layer.columns, dtype=torch.float64) for layer in self.layers]
-        for part in values.split(CHUNK):
-            tape = self._tape(part)
+
+        def shares(part: Tensor) -> list[Tensor]:
+            tape, found = self._tape(part), []
             for index, columns in self._stream(tape):
-                moment = second_moment(columns).to(part.device)
-                energy, axes = torch.linalg.eigh(moment)
+                energy, axes = torch.linalg.eigh(second_moment(columns))
                 on_axes = self.layers[index].read(tape.state).double() @ axes
                 share = energy.clamp(min=0) * on_axes.square().sum(1)
-                saved[index] += (share / share.sum(1, keepdim=True)).flip(1).sum(0).cpu() / len(values)
+                found.append((share / share.sum(1, keepdim=True)).flip(1).sum(0).cpu())
+            return found
+
+        for found in self._in_chunks(shares, values):
+            for total, share in zip(saved, found, strict=True):
+                total += share / len(values)
         ranks = share_ranks(self.layers, saved, self.budget - self.raw_numbers)
         self.ranks.copy_(torch.tensor(ranks))
 
@@ -146,19 +156,19 @@ class Activation(Autoencoder):
             rounding: How to round each number of a code, from `fit_rounding`; none keeps them exact.
         """
         self.require(weights.spec)
-        parts = [self._encode(part, rounding) for part in weights.values.split(CHUNK)]
+        parts = self._in_chunks(lambda part: self._encode(part, rounding), weights.values)
         codes = torch.cat([flat for flat, _ in parts])[:, None]
         mask = torch.ones(codes.shape[:2], dtype=torch.bool, device=codes.device)
         return Encoded(codes, mask, torch.cat([embedding for _, embedding in parts]))
 
     def code_shape(self, spec: NetworkSpec) -> tuple[int, int]:
-        """Return (1, numbers); a few numbers at the end may be unused."""
+        """Return (1, numbers), a few of them unused."""
         self.require(spec)
         return 1, self.budget
 
     def places(self) -> list[slice]:
         """Say which numbers of a code are what: each tensor kept as it is, then each coded layer."""
-        sizes = [self._size(name) for name in self.raw]
+        sizes = [tensor.size for tensor in self.kept]
         sizes += [layer.rows * int(r) for layer, r in zip(self.layers, self.ranks.tolist(), strict=True)]
         stops = list(accumulate(sizes, initial=0))
         return [slice(start, stop) for start, stop in pairwise(stops)]
@@ -185,15 +195,17 @@ class Activation(Autoencoder):
     def decode(self, codes: Float[Tensor, "networks codes width"], spec: NetworkSpec) -> Decoded:
         """Rebuild networks layer by layer, running what is already decoded on the shared images."""
         self.require(spec)
-        return Decoded(torch.cat([self._decode(part) for part in codes[:, 0].split(CHUNK)]))
+        return Decoded(torch.cat(self._in_chunks(self._decode, codes[:, 0])))
 
     @torch.no_grad()
     def bases(self, values: Float[Tensor, "networks params"]) -> Bases:
         """Return the basis of each coded layer of decoded networks, orthonormal columns."""
-        found: list[Bases] = []
-        for part in values.split(CHUNK):
+
+        def axes(part: Tensor) -> Bases:
             stream = self._stream(self._tape(part))
-            found.append([self._basis(i, second_moment(columns), len(part))[0] for i, columns in stream])
+            return [self._basis(i, second_moment(columns), len(part))[0] for i, columns in stream]
+
+        found = self._in_chunks(axes, values)
         return [torch.cat([part[i] for part in found]) for i in range(len(self.layers))]
 
     def project(
@@ -211,6 +223,10 @@ class Activation(Autoencoder):
             self.layers[index].write(state, (rows @ basis) @ basis.transpose(1, 2))
         return torch.cat([state[t.name].flatten(1) for t in self.layout.tensors], dim=1)
 
+    def _in_chunks(self, work: Callable[[Tensor], Any], values: Tensor) -> list[Any]:
+        """Work on a few networks at a time, side by side on one-thread workers."""
+        return side_by_side(work, values.split(CHUNK), self.workers)
+
     def _encode(
         self, values: Float[Tensor, "networks params"], rounding: Rounding | None
     ) -> tuple[Tensor, Tensor]:
@@ -218,7 +234,7 @@ class Activation(Autoencoder):
         places, marks = self.places(), []
         codes = values.new_zeros(len(values), self.budget)
         for name, place in zip(self.raw, places, strict=False):
-            codes[:, place] = _rounded(original.state[name].flatten(1), place, rounding)
+            codes[:, place] = rounded(original.state[name].flatten(1), place, rounding)
             rebuilt.state[name] = codes[:, place].reshape_as(original.state[name])
         for (index, a), (_, b) in zip(self._stream(original), self._stream(rebuilt), strict=True):
             rows = self.layers[index].read(original.state)
@@ -229,16 +245,15 @@ class Activation(Autoencoder):
             code = torch.bmm(rows, mixed.transpose(1, 2)) / energy.sqrt()[:, None]  # in units of outputs
             marks += [code.mean(1), code.std(1, correction=0)]
             place = places[len(self.raw) + index]
-            codes[:, place] = _rounded(code.flatten(1), place, rounding)
+            codes[:, place] = rounded(code.flatten(1), place, rounding)
             self._set_code(rebuilt.state, index, codes[:, place], basis, energy)
         return codes, torch.cat(marks, dim=1)
 
     def _decode(self, codes: Float[Tensor, "networks width"]) -> Float[Tensor, "networks params"]:
         places = self.places()
         tape = self._tape(codes.new_zeros(len(codes), self.layout.params), only=[])
-        for name, place in zip(self.raw, places, strict=False):
-            shape = next(t.shape for t in self.layout.tensors if t.name == name)
-            tape.state[name] = codes[:, place].reshape(len(codes), *shape)
+        for tensor, place in zip(self.kept, places, strict=False):
+            tape.state[tensor.name] = codes[:, place].reshape(len(codes), *tensor.shape)
         for index, columns in self._stream(tape):
             basis, energy = self._basis(index, second_moment(columns), len(codes))
             self._set_code(tape.state, index, codes[:, places[len(self.raw) + index]], basis, energy)
@@ -282,13 +297,4 @@ class Activation(Autoencoder):
     def _tape(self, values: Float[Tensor, "networks params"], only: list[str] | None = None) -> Tape:
         """Prepare a run; `only` limits the tensors that are known at its start."""
         state = unflatten(values, self.layout)
-        kept = {name: value for name, value in state.items() if only is None or name in only}
-        return Tape(kept, len(values), Workspace())
-
-    def _size(self, name: str) -> int:
-        part = self.layout.slices[name]
-        return part.stop - part.start
-
-
-def _rounded(codes: Float[Tensor, "networks numbers"], place: slice, rounding: Rounding | None) -> Tensor:
-    return codes if rounding is None else rounding.apply(codes, place)
+        return Tape({n: state[n] for n in (state if only is None else only)}, len(values), Workspace())

@@ -53,11 +53,13 @@ class Encoder(nn.Module, ABC):
     Class attributes:
         Settings: The `Config` class of the method; constructor arguments = saved config.
         accepts: "one" layout (given to the constructor), a "family" of them, or "any".
+        executes: Whether it runs the networks it encodes; it must then be given their code by `bind`.
     """
 
     Settings: ClassVar[type[Config]]
     accepts: ClassVar[Literal["one", "family", "any"]]
     name: ClassVar[str]
+    executes: ClassVar[bool] = False
 
     def __init__(self, config: Config, spec: NetworkSpec | None = None) -> None:
         super().__init__()
@@ -65,6 +67,9 @@ class Encoder(nn.Module, ABC):
         self.spec = spec
         if self.accepts == "one" and spec is None:
             raise SpecError(f"The encoder '{self.name}' works on one layout: pass it as `spec`.")
+
+    def bind(self, network: nn.Module, inputs: Tensor | None = None) -> None:
+        """Give an encoder that executes networks their code and, once, inputs to run them on."""
 
     def adapt(self, batch: Batch) -> None:
         """Fit scaling, PCA and statistics on training networks, once, before step 0."""

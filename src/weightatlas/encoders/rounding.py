@@ -115,3 +115,10 @@ def _levels(unit: Float[Tensor, "networks numbers"], bits: Int[Tensor, " numbers
     half = torch.pow(2.0, bits - 1)
     rounded = torch.minimum(torch.maximum(unit.floor(), -half), half - 1) + 0.5
     return torch.where(bits > 0, rounded, 0.0)
+
+
+def rounded(
+    codes: Float[Tensor, "networks numbers"], place: slice, rounding: Rounding | None
+) -> Float[Tensor, "networks numbers"]:
+    """Round one part of some codes, or leave it exact."""
+    return codes if rounding is None else rounding.apply(codes, place)

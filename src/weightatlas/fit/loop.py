@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from weightatlas.fit.check import check_run, embedding_dim
 from weightatlas.fit.config import FitConfig
 from weightatlas.fit.feed import Order, Queries, TargetFeed, as_batch, as_queries, moved
 from weightatlas.fit.interrupt import polite_interrupts
+from weightatlas.fit.result import FitResult, closed_form
 from weightatlas.fit.schedule import factor
 from weightatlas.fit.state import load_state, read_progress, save_state
 from weightatlas.fit.training import Means, Training, fingerprint, optimizer_of
@@ -31,29 +31,6 @@ from weightatlas.weights.batch import Batch, Weights
 
 log = logging.getLogger("weightatlas")
 PATIENCE = 20
-
-
-@dataclass(frozen=True, slots=True)
-class FitResult:
-    """What a training run gives.
-
-    Args:
-        encoder: The trained encoder, in evaluation mode; the object that was passed in.
-        loss: The loss with its divisors.
-        steps: Optimizer steps done in all.
-        passes: Passes over the training networks, as a fraction.
-        seconds: Wall time, earlier calls of the same run included.
-        finished: False if it was stopped by `max_seconds`; the same call continues it.
-        history: One dictionary per pass: step, terms, rates, validation metrics.
-    """
-
-    encoder: Encoder
-    loss: Composite
-    steps: int
-    passes: float
-    seconds: float
-    finished: bool
-    history: list[dict[str, Any]]
 
 
 def fit(
@@ -89,6 +66,8 @@ def fit(
     """
     out = None if out is None else Path(out)
     batch = as_batch(data)
+    if not any(parameter.requires_grad for parameter in encoder.parameters()):
+        return closed_form(encoder, batch, config, out)
     pool = as_queries(queries)
     dim = embedding_dim(encoder, batch)
     with torch.random.fork_rng(devices=[]):

@@ -13,7 +13,7 @@ from weightatlas.errors import DataError
 from weightatlas.latent.charts import Chart
 from weightatlas.population.forward import Population
 from weightatlas.progress import track
-from weightatlas.runtime import generator_of
+from weightatlas.runtime import generator_of, threads
 
 
 class RefineConfig(Config):
@@ -84,7 +84,9 @@ def refine(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(config.steps, 1))
     losses = []
     settle_after = {config.steps * (i + 1) // config.settles for i in range(config.settles)}
-    with track(config.steps, "Refining codes") as bar:
+    # Decoders of small networks are many small kernels: splitting each over threads gives little and
+    # collapses when another program uses a core. Populations bring workers of their own.
+    with threads(1), track(config.steps, "Refining codes") as bar:
         for step in range(1, config.steps + 1):
             index = _draw(len(queries), config, step).to(queries.device)
             optimizer.zero_grad()

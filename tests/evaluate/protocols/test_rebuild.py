@@ -45,7 +45,7 @@ def test_the_trial_can_be_a_spread_out_part(small):
 
 def test_seeds_choose_other_images(small):
     codes = [
-        activation_encoder(small, queries=64, seed=seed)
+        activation_encoder(small, images=64, seed=seed)
         .encode(weights_of(small.test_values, small.spec))
         .codes
         for seed in (0, 0, 1)

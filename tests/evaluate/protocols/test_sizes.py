@@ -31,7 +31,7 @@ def stage() -> Any:
 
 
 def encoder(ratio: float) -> Activation:
-    found = Activation(ActivationConfig(ratio=ratio, queries=96), SPEC)
+    found = Activation(ActivationConfig(ratio=ratio, images=96), SPEC)
     found.bind(NETWORK, IMAGES)
     return found
 

@@ -136,8 +136,10 @@ def _fit(story: Story, out: Path, size: Size, seed: int) -> None:
 def _predict(story: Story, seed: int) -> None:
     """Predict accuracy and generalization gap of test networks from their weights alone."""
     stage, about = story.stage, story.stage.about("quickstart: predict", seed)
+    # Coordinates need fewer images than rebuilding does, and all networks are embedded.
+    reader = activation_encoder(stage, images=64, seed=seed)
     rows: list[tuple[str, Kind, PropertyPredictor]] = [
-        ("activation + ridge", "ours", PropertyPredictor(story.encoders["activation"])),
+        ("activation + ridge", "ours", PropertyPredictor(reader)),
         ("sane + ridge", "ours", PropertyPredictor(story.encoders["sane"])),
         ("layer statistics + ridge", "baseline", PropertyPredictor("layer_statistics")),
         ("layer statistics + boosting", "baseline", PropertyPredictor("layer_statistics", head="boosting")),
@@ -151,7 +153,7 @@ def _predict(story: Story, seed: int) -> None:
                 story.predictions.append((method, kind, name, predicted[:, column], true))
                 story.records += rank(predicted[:, column], true, name).records(method, name, kind, **about)
             bar.advance(note=method)
-    story.embeddings = story.encoders["activation"].embed(stage.test)
+    story.embeddings = reader.embed(stage.test)
 
 
 def _rebuild(story: Story, size: Size, seed: int) -> None:

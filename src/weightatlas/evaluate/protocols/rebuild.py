@@ -11,7 +11,7 @@ from torch import Tensor
 
 from weightatlas.encoders.activation import Activation
 from weightatlas.encoders.base import Autoencoder
-from weightatlas.evaluate.compression import Compressed, fit_ranges, quantize_codes
+from weightatlas.evaluate.compression import Compressed
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units
 from weightatlas.evaluate.protocols.sizes import rebuilt, rounded_sizes, shared_bits
 from weightatlas.evaluate.protocols.stage import Stage
@@ -24,6 +24,7 @@ from weightatlas.population.initialize import initialize
 from weightatlas.results import Kind, Record
 from weightatlas.runtime import generator_of, key_of
 from weightatlas.weights.batch import Weights, weights_of
+from weightatlas.weights.tokens import layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +105,13 @@ def rebuild(
     return found
 
 
-def activation_encoder(stage: Stage, ratio: float = 1.8, queries: int = 512, seed: int = 0) -> Activation:
+def activation_encoder(stage: Stage, ratio: float = 1.8, images: int = 512, seed: int = 0) -> Activation:
     """Make activation codes for a zoo: its network, some of its training images, shares of its layers."""
     from weightatlas.encoders.io import create_encoder
 
     pool = stage.pool.inputs
     order = torch.randperm(len(pool), generator=generator_of("activation queries", seed))
-    encoder = create_encoder("activation", stage.spec, ratio=ratio, queries=min(queries, len(pool)))
+    encoder = create_encoder("activation", stage.spec, ratio=ratio, images=min(images, len(pool)))
     if not isinstance(encoder, Activation):
         raise TypeError(f"the encoder 'activation' is a {type(encoder).__name__}")
     encoder.bind(stage.network, pool[order])
@@ -118,11 +119,16 @@ def activation_encoder(stage: Stage, ratio: float = 1.8, queries: int = 512, see
     return encoder
 
 
-def pca_encoder(stage: Stage, latent: int = 28) -> Autoencoder:
-    """Fit per-layer PCA of tokens: the linear baseline."""
+def latent_of(stage: Stage, ratio: float = 1.8) -> int:
+    """Numbers per token at which token codes have `ratio` parameters per number (the paper's 64 for CNN3)."""
+    return max(int(stage.spec.params / ratio / layout(stage.spec).tokens), 1)
+
+
+def pca_encoder(stage: Stage) -> Autoencoder:
+    """Fit per-layer PCA of tokens: the linear baseline, at the size of the other codes."""
     from weightatlas.encoders.io import create_encoder
 
-    encoder = create_encoder("pca", stage.spec, latent=latent)
+    encoder = create_encoder("pca", stage.spec, latent=latent_of(stage))
     encoder.adapt(stage.train)
     return encoder  # type: ignore[return-value]
 
@@ -136,7 +142,8 @@ def sane_encoder(
     from weightatlas.fit.presets import preset
 
     chosen = preset("sane_small")
-    encoder = create_encoder(chosen.encoder, stage.spec, seed, **chosen.settings)
+    settings = {**chosen.settings, "latent": latent_of(stage)}
+    encoder = create_encoder(chosen.encoder, stage.spec, seed, **settings)
     length = {"passes": passes, "minutes": minutes} if passes or minutes else {}
     config = chosen.fit.replace(seed=seed, validate_every=0, **length)
     engine = stage.population
@@ -158,36 +165,6 @@ def trivial_charts(stage: Stage, trial: Trial, numbers: int, seed: int) -> Itera
     yield f"random subspace of {numbers}", random_chart(values, center, numbers, seed)
     keys = torch.tensor([key_of("fresh network", seed, i) for i in range(len(values))])
     yield "fresh network", free_chart(initialize(stage.spec, keys, ["kaiming_normal"] * len(keys)))
-
-
-def coded_sizes(
-    stage: Stage, trial: Trial, encoder: Autoencoder, method: str, bits: Sequence[int] = (16, 8, 6, 5, 4)
-) -> Iterator[Compressed]:
-    """Yield test networks rebuilt from codes whose numbers are rounded to fewer and fewer bits.
-
-    Args:
-        stage: Zoo.
-        trial: Test networks.
-        encoder: A fitted autoencoder.
-        method: Its name in the table.
-        bits: Bits per code number; ranges are fitted on codes of training networks.
-    """
-    if isinstance(encoder, Activation):
-        # Rounded as it goes: its codes are worth little when they are rounded afterwards.
-        sizes = [size * encoder.budget / stage.spec.params for size in bits]
-        yield from rounded_sizes(stage, trial.originals, [encoder], method, sizes)
-        return
-    train = stage.train_values
-    rows = train[:: max(len(train) // 256, 1)]
-    with torch.no_grad():
-        known = encoder.encode(weights_of(rows, stage.spec)).codes
-        codes = encoder.encode(trial.originals).codes
-        ranges = fit_ranges(known, tuple(b for b in bits if b <= 8))
-        fixed = shared_bits(encoder)
-        for size in bits:
-            rounded, stored, extra = quantize_codes(codes, size, ranges)
-            weights = encoder.decode(rounded, stage.spec).weights
-            yield Compressed(f"{method}, {size}-bit", weights, stored, fixed + extra)
 
 
 def rebuild_records(
@@ -213,7 +190,7 @@ def rebuild_records(
                 found += part.records(**about)
         return found
     makers: Mapping[str, Callable[[], Autoencoder]] = {
-        "activation": lambda: activation_encoder(stage, queries=1024, seed=seed),
+        "activation": lambda: activation_encoder(stage, images=1024, seed=seed),
         "pca": lambda: pca_encoder(stage),
         "sane": lambda: sane_encoder(
             stage, seed, stage.cache / f"{bench}-sane-{tier}-{seed}", 1 if tier == "smoke" else None
@@ -238,11 +215,11 @@ def size_records(stage: Stage, seed: int, tier: str, bench: str = "rebuild") -> 
 def activation_sizes(stage: Stage, trial: Trial, seed: int) -> Iterator[Compressed]:
     """Yield test networks rebuilt from activation codes: exact ones at three ratios, then rounded ones."""
     for ratio in (1.8, 3.0, 8.0):
-        encoder = activation_encoder(stage, ratio, queries=1024, seed=seed)
+        encoder = activation_encoder(stage, ratio, images=1024, seed=seed)
         weights, bits = rebuilt(encoder, None, trial.originals), 32.0 * encoder.budget
         yield Compressed(f"activation 1:{ratio:g}, exact", weights, bits, shared_bits(encoder))
     # Rounding drops numbers that are not worth a bit, so that a full code can be as small as any.
-    encoders = [activation_encoder(stage, ratio, queries=1024, seed=seed) for ratio in (1.0, 1.8)]
+    encoders = [activation_encoder(stage, ratio, images=1024, seed=seed) for ratio in (1.0, 1.8)]
     yield from rounded_sizes(stage, trial.originals, encoders, "activation")
 
 
