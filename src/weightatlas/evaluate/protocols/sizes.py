@@ -41,7 +41,7 @@ def rounded_sizes(
     judging = _evenly(stage.val_values, judges)
     expected = _predicted(stage, judging)
     for place, size in enumerate(sizes):
-        options = [option for option in tried[place :: len(sizes)] if option[1] is not None]
+        options = [(e, r) for e, r in tried[place :: len(sizes)] if r is not None]
         scores = [
             float(
                 (_predicted(stage, rebuilt(e, r, weights_of(judging, stage.spec))) == expected).float().mean()
