@@ -48,3 +48,13 @@ def test_axes_must_add_up_and_fit_their_groups() -> None:
     tensor = TensorSpec(name="w", shape=(4,), role="bias", axes=((Segment(group=0, members=4),),), layer=0)
     with pytest.raises(ValidationError, match="which has 5"):
         NetworkSpec(tensors=(tensor,), groups=(5,))
+
+
+def test_equality_ignores_what_was_derived() -> None:
+    one, two = spec(), spec()
+    assert one.trainable.tolist() == [True] * 6
+    assert two.params == 6
+    assert two.trainable is not one.trainable
+    assert one == two
+    assert one != spec(stride=2)
+    assert one != "spec"

@@ -187,6 +187,14 @@ class NetworkSpec(Config):
         aliases = [len(tensor.aliases) for tensor in self.tensors]
         return _digest([self.layout_id, nodes, aliases, list(self.input_shape or ())])
 
+    def __eq__(self, other: object) -> bool:
+        """Compare what the spec says; derived values such as the tensor `trainable` take no part."""
+        if not isinstance(other, NetworkSpec):
+            return NotImplemented
+        return self is other or all(
+            getattr(self, name) == getattr(other, name) for name in type(self).model_fields
+        )
+
     def __hash__(self) -> int:
         return hash((self.layout_id, self.function_id, self.groups))
 
