@@ -15,14 +15,19 @@ def report(run: Annotated[Path, tyro.conf.Positional], out: Path | None = None, 
         weightatlas report runs/quickstart
 
     Args:
-        run: Folder that quickstart, fit or bench wrote.
-        out: The page; RUN/report.html by default.
+        run: Folder that quickstart or fit wrote, or a results file of bench.
+        out: The page; RUN/report.html, or beside the results file, by default.
         json: Print the path and the measured numbers as JSON.
     """
     from weightatlas.report import of_run, write_report
 
-    data = of_run(run)
-    path = write_report(out or run / "report.html", data)
+    if run.suffix == ".json":
+        from weightatlas.report.bench import of_results
+
+        data, page = of_results(run), run.with_suffix(".html")
+    else:
+        data, page = of_run(run), run / "report.html"
+    path = write_report(out or page, data)
     if json:
         records = [record.model_dump(mode="json") for record in data.records]
         console.print_json({"report": str(path), "records": records})
