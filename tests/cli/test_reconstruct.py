@@ -32,3 +32,12 @@ def test_a_dry_run_rebuilds_nothing(zoo, run, tmp_path, capsys):
     assert main(["reconstruct", str(run), str(zoo), "--out", str(tmp_path), "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["networks"] > 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_refined_codes_behave_more_like_the_originals(zoo, run, capsys):
+    found = []
+    for extra in ([], ["--steps", "40"]):
+        assert main(["reconstruct", str(run), str(zoo), "--json", *extra]) == 0
+        records = json.loads(capsys.readouterr().out)
+        found += [r["value"] for r in records if (r["method"], r["metric"]) == ("sane", "KL")]
+    assert found[1] < 0.9 * found[0]

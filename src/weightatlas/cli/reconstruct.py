@@ -19,6 +19,7 @@ def reconstruct(
     zoo: Annotated[Path, tyro.conf.Positional],
     out: Path | None = None,
     part: Part = "test",
+    steps: int = 0,
     json: bool = False,
     dry_run: bool = False,
 ) -> None:
@@ -35,6 +36,7 @@ def reconstruct(
         zoo: Folder of the zoo.
         out: Also write the rebuilt networks (.safetensors) and results.json to this folder.
         part: Split to rebuild.
+        steps: Also refine the codes, so many steps, against the originals' outputs on training images.
         json: Print the measured numbers as JSON.
         dry_run: Only say what would be done.
     """
@@ -50,13 +52,29 @@ def reconstruct(
         ratio = weights.spec.params / encoder.code_numbers(weights.spec)
         console.print_facts({"networks": len(chosen), "parameters per code number": ratio}, as_json=json)
         return
-    with torch.no_grad():
-        rebuilt = encoder.reconstruct(weights)
+    if steps:
+        rebuilt = _refined(encoder, chosen, steps)
+    else:
+        with torch.no_grad():
+            rebuilt = encoder.reconstruct(weights)
     records = _judge(open_part(zoo, "train"), chosen, rebuilt, encoder.name)
     if out is not None:
         write_networks(out, rebuilt, chosen, chosen.column("id").tolist())
         append_records(out / "results.json", records)
     console.print_records(records, title=f"{len(chosen)} networks of {zoo}", metrics=_TABLE, as_json=json)
+
+
+def _refined(encoder: Any, chosen: Any, steps: int) -> Any:
+    """Refine the codes of networks on the training images of their task."""
+    from weightatlas.latent.charts import chart_of
+    from weightatlas.latent.refine import RefineConfig, refine
+    from weightatlas.tasks import QueryPool
+
+    weights, population = chosen.weights(), chosen.population()
+    queries = QueryPool(chosen.task()).inputs
+    targets = population.outputs_no_grad(weights.values, queries)
+    chart = chart_of(encoder, weights)
+    return refine(chart, population, targets, queries, RefineConfig(steps=steps)).weights
 
 
 def _judge(train: Any, chosen: Any, rebuilt: Any, name: str) -> "list[Record]":
