@@ -18,6 +18,7 @@ SCALES = {  # standard deviation of the 6x4x3x3 weight: fan_in 36, fan_out 54
     "truncated_normal": 0.8796 / 6,
     "orthogonal": 1 / 6,
     "default": 1 / 6 / 3**0.5,
+    "siren": 2**0.5 / 6 / 30,
 }
 
 
@@ -55,6 +56,14 @@ def test_norms_and_biases() -> None:
     bias = weights[1, spec.slices["body.bias"]]
     body = next(t for t in spec.tensors if t.name == "body.weight")
     assert 0 < bias.abs().max() <= fan_in(body) ** -0.5
+
+
+def test_siren_spreads_its_first_layer_wider() -> None:
+    _, spec = make("plain")
+    weights = initialize(spec, torch.arange(50), "siren")
+    first = weights[:, spec.slices["0.weight"]].abs().max()
+    assert 0.99 / 9 < first <= 1 / 9
+    assert weights[:, spec.slices["3.bias"]].abs().max() > 0.02
 
 
 def test_unknown_scheme_suggests_a_name() -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from tests.population.small import make, reference, spec_by_hand, toy_data
 from weightatlas.errors import ConfigError
+from weightatlas.networks import create_network
 from weightatlas.population.batched import BatchedEngine
 from weightatlas.population.engines import LoopEngine, cross_entropy, engines
 from weightatlas.population.forward import Population
@@ -62,6 +63,8 @@ CASES = {
     "average": (lambda: _stack(nn.Conv2d(2, 4, 3), nn.AvgPool2d(2), nn.LeakyReLU(0.2, inplace=True)), IMAGES),
     "norm": (lambda: _stack(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU()), IMAGES),
     "branches": (Branches, IMAGES),
+    "leaky": (lambda: _stack(nn.Conv2d(2, 4, 3), nn.LeakyReLU(0.01), nn.Conv2d(4, 4, 2)), IMAGES),
+    "siren": (lambda: create_network("siren", coordinates=6, outputs=3, hidden=[5, 4]), (6,)),
     "norm 1d": (lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)), (6,)),
     "tied": (Tied, (6,)),
 }

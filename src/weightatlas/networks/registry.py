@@ -43,14 +43,16 @@ def create_network(name: str, **options: Any) -> nn.Module:
         return networks.create(name, **options)
 
 
-def input_shape_of(name: str, **options: Any) -> tuple[int, int, int]:
-    """Tell the shape (channels, height, width) of one input of an architecture.
+def input_shape_of(name: str, **options: Any) -> tuple[int, ...]:
+    """Tell the shape of one input: (channels, height, width), or (coordinates,) of a signal's network.
 
     Example:
-        >>> input_shape_of("cnn3")
-        (3, 32, 32)
+        >>> input_shape_of("cnn3"), input_shape_of("siren", coordinates=3)
+        ((3, 32, 32), (3,))
     """
     parameters = inspect.signature(networks.get(name)).parameters
+    if "coordinates" in parameters:
+        return (options.get("coordinates", parameters["coordinates"].default),)
     channels = options.get("channels_in", parameters["channels_in"].default)
     size = options.get("image_size", parameters["image_size"].default)
     return (channels, size, size)

@@ -24,9 +24,9 @@ def initialize(
 ) -> Float[Tensor, "networks params"]:
     """Draw first weights; a network's numbers depend on its key, its scheme and the spec alone.
 
-    Weights follow the scheme. Biases are 0.01 as in the published zoos, except for "default", which
-    is what `nn.Linear` and `nn.Conv2d` do by themselves. Norm scales and running variances are 1,
-    norm shifts and running means 0.
+    Weights follow the scheme. Biases are 0.01 as in the published zoos, except for "default" and
+    "siren", where they are what `nn.Linear` and `nn.Conv2d` draw by themselves. Norm scales and running
+    variances are 1, norm shifts and running means 0.
 
     Example:
         >>> from weightatlas.weights.spec import Segment
@@ -40,7 +40,7 @@ def initialize(
         keys: One 64-bit key per network, shape `(networks,)`.
         scheme: One scheme for all, or one per network: "uniform" U(0, 1), "normal" N(0, 1),
             "kaiming_uniform", "kaiming_normal", "glorot_uniform" (or "glorot"), "glorot_normal",
-            "orthogonal", "truncated_normal" or "default".
+            "orthogonal", "truncated_normal", "default" or "siren".
 
     Returns:
         Float32 weights, shape `(networks, params)`.
@@ -66,7 +66,7 @@ def _fill(spec: NetworkSpec, keys: Int[Tensor, " networks"], scheme: str) -> Flo
         own = stream(keys, index, "init")
         if tensor.role == "weight":
             part = draw(own, tensor)
-        elif tensor.role == "bias" and scheme == "default":
+        elif tensor.role == "bias" and scheme in ("default", "siren"):
             part = _spread(own, tensor, fan_in(_weight_of(tensor, spec)) ** -0.5)
         elif tensor.role in ("embedding", "position", "other"):
             part = normal(own, tensor.size) * (1.0 if tensor.role == "embedding" else 0.02)
@@ -161,3 +161,10 @@ def _orthogonal(keys: Tensor, tensor: TensorSpec) -> Tensor:
 def _default(keys: Tensor, tensor: TensorSpec) -> Tensor:
     """U(-b, b) with b = 1 / sqrt(fan_in): the default of `nn.Linear` and `nn.Conv2d`."""
     return _spread(keys, tensor, fan_in(tensor) ** -0.5)
+
+
+@schemes.register("siren")
+def _siren(keys: Tensor, tensor: TensorSpec) -> Tensor:
+    """U(-b, b), b = 1 / fan_in in the first layer, sqrt(6 / fan_in) / 30 after it (Sitzmann et al., 2020)."""
+    first = tensor.layer == 0
+    return _spread(keys, tensor, 1 / fan_in(tensor) if first else (6 / fan_in(tensor)) ** 0.5 / 30)

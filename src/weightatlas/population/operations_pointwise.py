@@ -29,6 +29,28 @@ KNOWN: dict[str, tuple[Forward, Backward, bool]] = {
 }
 
 
+def leaky(slope: float) -> tuple[Forward, Backward, bool]:
+    """Kernels of a leaky ReLU; its sign, and so its gradient, can be read from its output.
+
+    Args:
+        slope: Factor of negative numbers, above zero.
+    """
+    return (
+        lambda x, out: aten.leaky_relu.out(x, slope, out=out),
+        lambda g, x, y, out: aten.leaky_relu_backward.grad_input(g, y, slope, True, grad_input=out),
+        True,
+    )
+
+
+def scaled(factor: float) -> tuple[Forward, Backward, bool]:
+    """Kernels of a product with a constant."""
+    return (
+        lambda x, out: torch.mul(x, factor, out=out),
+        lambda g, x, y, out: torch.mul(g, factor, out=out),
+        True,
+    )
+
+
 class Activation(Operation):
     """A function of each number alone that has kernels of its own."""
 

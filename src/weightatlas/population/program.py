@@ -145,6 +145,9 @@ def _pointwise(node: fx.Node) -> ops.Operation:
     known = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "silu": "SiLU", "sin": "sin"}.get(name)
     if known and len(node.args) == 1:
         return points.Activation(node.name, *points.KNOWN[known])
+    factors = [a for a in node.args if isinstance(a, int | float)]
+    if name == "mul" and len(factors) == 1 and len(node.args) == 2:
+        return points.Activation(node.name, *points.scaled(float(factors[0])))
     args, kwargs = node.args, dict(node.kwargs)
     target: Callable[..., Tensor] = (
         getattr(torch.Tensor, name) if isinstance(node.target, str) else node.target
@@ -177,6 +180,8 @@ _ACTIVATIONS += (nn.ReLU6, nn.Mish, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, n
 def _module(module: nn.Module, name: str) -> ops.Operation:
     """Find the batched form of a layer."""
     kind = type(module).__name__
+    if isinstance(module, nn.LeakyReLU) and module.negative_slope > 0:
+        return points.Activation(name, *points.leaky(module.negative_slope))
     if type(module) in _ACTIVATIONS:
         known = points.KNOWN.get(kind)
         return points.Activation(name, *known) if known else points.Pointwise(name, pure(module))
