@@ -22,6 +22,6 @@ def test_new_networks_load_into_the_module_and_stand_beside_baselines(zoo, run, 
 
 def test_an_unknown_method_is_a_named_error_and_a_dry_run_writes_nothing(zoo, run, tmp_path, capsys):
     assert main(["generate", str(run), str(zoo), "--out", str(tmp_path), "--method", "magic"]) == 1
-    assert "no method 'magic'" in capsys.readouterr().err
+    assert "sampling method called 'magic'" in capsys.readouterr().err
     assert main(["generate", str(run), str(zoo), "--out", str(tmp_path), "--dry-run"]) == 0
     assert list(tmp_path.iterdir()) == []

@@ -52,15 +52,14 @@ def generate(
     """
     import torch
 
-    from weightatlas.errors import ConfigError
-    from weightatlas.latent.sample import METHODS, choose_anchors
+    from weightatlas.latent.sample import choose_anchors
     from weightatlas.latent.sample import generate as draw
+    from weightatlas.latent.samplers import SampleConfig, samplers
     from weightatlas.results import append_records
     from weightatlas.runtime import generator_of
     from weightatlas.weights.batch import weights_of
 
-    if method not in METHODS:
-        raise ConfigError(f"There is no method '{method}'.", todo=f"Known: {', '.join(METHODS)}.")
+    samplers.get(method)
     train = open_part(zoo, "train")
     encoder = open_autoencoder(run, train)
     weights = train.weights()
@@ -73,7 +72,8 @@ def generate(
     best = weights_of(weights.values[chosen], weights.spec)
     with torch.no_grad():
         codes = encoder.encode(best).codes
-    made = draw(encoder, codes, weights.spec, count, generator_of("generate", seed), method, bandwidth)
+    source, settings = generator_of("generate", seed), SampleConfig(bandwidth=bandwidth)
+    made = draw(encoder, codes, weights.spec, count, source, method, settings)
     records = _judge(train, best, made, f"{encoder.name}, {method}", seed)
     names = [f"generated_{place:04d}" for place in range(count)]
     write_networks(out, made, train, names)

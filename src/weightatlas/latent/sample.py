@@ -1,6 +1,4 @@
-"""New codes near good ones: anchors, principal components, kernel densities."""
-
-from typing import Literal
+"""New codes near good ones: anchors, and codes drawn around them by any registered method."""
 
 import torch
 from jaxtyping import Float, Int
@@ -8,20 +6,12 @@ from torch import Tensor
 
 from weightatlas.encoders.base import Autoencoder
 from weightatlas.errors import ConfigError, DataError
+from weightatlas.latent import densities as _densities  # noqa: F401 (registers kernels, Gaussian, uniform)
+from weightatlas.latent import flow as _flow  # noqa: F401 (registers "flow")
+from weightatlas.latent import gan as _gan  # noqa: F401 (registers "gan")
+from weightatlas.latent import neighborhood as _neighborhood  # noqa: F401 (registers its methods)
+from weightatlas.latent.samplers import SampleConfig, normal, samplers
 from weightatlas.weights.spec import NetworkSpec
-
-Method = Literal[
-    "pca_kde",
-    "pca_kde_joint",
-    "pca_kde_legacy",
-    "kde_dimension",
-    "kde_token",
-    "kde_joint",
-    "kde_legacy",
-    "neighborhood",
-    "gaussian",
-]
-METHODS: tuple[Method, ...] = Method.__args__  # type: ignore[attr-defined]
 
 
 def choose_anchors(
@@ -68,53 +58,38 @@ def sample(
     codes: Float[Tensor, "anchors codes width"],
     count: int,
     generator: torch.Generator,
-    method: Method = "pca_kde",
-    bandwidth: float = 0.2,
-    components: int = 32,
-    neighbors: int = 3,
+    method: str = "pca_kde",
+    settings: SampleConfig = SampleConfig(),  # noqa: B008 (frozen)
 ) -> Float[Tensor, "count codes width"]:
-    """Draw new codes from a density fitted on anchors.
+    """Draw new codes from a distribution fitted on anchors.
 
     * `pca_kde`: 32 principal components of the flattened codes, a Gaussian kernel density for each
       component on its own (Structure Is Not Enough, section 4.3); `pca_kde_joint` draws whole anchors
       in that space, which keeps dependencies between components.
     * `kde_dimension`, `kde_token`, `kde_joint`: kernel density on the codes themselves, each number,
       each token or each network on its own (hyper-representations, NeurIPS 2022; SANE, ICML 2024).
-    * `pca_kde_legacy`, `kde_legacy`: as the released code does it. It reuses one seed in every
-      dimension, so that each draw is a whole anchor plus the same shift in all dimensions, and takes
-      the bandwidth as absolute. Only for comparing numbers.
-    * `neighborhood`: a point between an anchor and one of its nearest anchors.
-    * `gaussian`: mean and standard deviation of each code number.
+    * `pca_kde_legacy`, `kde_legacy`: as the released code does it; only for comparing numbers.
+    * `neighborhood`: a point between an anchor and one of its nearest anchors; `neighborhood_umap` and
+      `neighborhood_isomap`: uniformly on a map of three dimensions, and back.
+    * `gan`, `flow`: a generator trained on the anchors' principal components, adversarially or by flow
+      matching.
+    * `gaussian`: mean and standard deviation of each code number; `uniform`: their range; `prior`: one
+      normal distribution for all numbers, which knows nothing of the anchors but the scale of their codes.
 
     Args:
         codes: Codes of the anchors.
         count: How many to draw.
         generator: Source of randomness; its device does not matter for the result's device.
         method: One of the above.
-        bandwidth: Width of the kernel in standard deviations of each coordinate over anchors.
-        components: Principal components, at most anchors - 1.
-        neighbors: Nearest anchors considered by `neighborhood`.
+        settings: Bandwidth, components, neighbors, training steps.
 
     Raises:
         DataError: There are no anchors, or only one where spread is needed, or codes are not finite.
         ConfigError: The method is unknown.
     """
+    draw = samplers.get(method)
     _check(codes, method, count)
-    if method == "neighborhood":
-        return _between(codes, count, generator, neighbors)
-    if method == "gaussian":
-        noise = _normal((count, *codes.shape[1:]), generator, codes)
-        return codes.mean(0) + codes.std(0) * noise
-    if not method.startswith("pca"):
-        return _kernel(codes, count, generator, method.removeprefix("kde_"), bandwidth)
-    flat = codes.flatten(1)
-    mean = flat.mean(0)
-    _, _, directions = torch.linalg.svd((flat - mean).double(), full_matrices=False)
-    basis = directions[: min(components, len(flat) - 1)].T.to(flat)
-    points = ((flat - mean) @ basis)[:, None, :]
-    mode = method.removeprefix("pca_kde").removeprefix("_") or "dimension"
-    drawn = _kernel(points, count, generator, mode, bandwidth)[:, 0]
-    return (drawn @ basis.T + mean).view(count, *codes.shape[1:])
+    return draw(codes, count, generator, settings)
 
 
 def generate(
@@ -123,8 +98,8 @@ def generate(
     spec: NetworkSpec,
     count: int,
     generator: torch.Generator,
-    method: Method = "pca_kde",
-    bandwidth: float = 0.2,
+    method: str = "pca_kde",
+    settings: SampleConfig = SampleConfig(),  # noqa: B008 (frozen)
     chunk: int = 256,
 ) -> Float[Tensor, "count params"]:
     """Draw codes near anchors and decode them to new networks.
@@ -136,13 +111,13 @@ def generate(
         count: How many.
         generator: Source of randomness.
         method: See `sample`.
-        bandwidth: See `sample`.
+        settings: See `sample`.
         chunk: Networks decoded at a time.
 
     Returns:
         Ready-to-use networks as rows.
     """
-    drawn = sample(codes, count, generator, method, bandwidth)
+    drawn = sample(codes, count, generator, method, settings)
     with torch.no_grad():
         return torch.cat([encoder.decode(part, spec).weights for part in drawn.split(chunk)])
 
@@ -175,42 +150,12 @@ def noise_around(
         ],
         dim=1,
     )
-    noise = _normal(tuple(chosen.shape), generator, chosen)
+    noise = normal(tuple(chosen.shape), generator, chosen)
     return chosen + sigma * scale * noise * spec.trainable.to(chosen)
-
-
-def _kernel(points: Tensor, count: int, generator: torch.Generator, mode: str, bandwidth: float) -> Tensor:
-    """Draw from a Gaussian kernel density over points of shape `(anchors, codes, width)`."""
-    anchors, tokens, width = points.shape
-    shape = {"dimension": (tokens, width), "token": (tokens, 1), "joint": (1, 1), "legacy": (1, 1)}[mode]
-    index = torch.randint(anchors, (count, *shape), generator=generator, device=generator.device)
-    index = index.to(points.device).expand(count, tokens, width)
-    noise = _normal((count, 1, 1) if mode == "legacy" else (count, tokens, width), generator, points)
-    scale = 1.0 if mode == "legacy" else points.std(0)
-    return points.gather(0, index) + bandwidth * scale * noise
-
-
-def _between(codes: Tensor, count: int, generator: torch.Generator, neighbors: int) -> Tensor:
-    """Draw points on lines from anchors to their nearest anchors."""
-    flat = codes.flatten(1).double()
-    far = torch.cdist(flat, flat).fill_diagonal_(torch.inf)
-    close = far.topk(min(neighbors, len(codes) - 1), largest=False).indices
-    device = generator.device
-    first = torch.randint(len(codes), (count,), generator=generator, device=device).to(codes.device)
-    pick = torch.randint(close.shape[1], (count,), generator=generator, device=device).to(codes.device)
-    part = torch.rand(count, 1, 1, generator=generator, device=device).to(codes)
-    return codes[first] + part * (codes[close[first, pick]] - codes[first])
-
-
-def _normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Draw standard normal numbers on the generator's device and bring them to a tensor's."""
-    return torch.randn(shape, generator=generator, device=generator.device).to(like)
 
 
 def _check(codes: Tensor, method: str, count: int) -> None:
     """Refuse anchors no density can be fitted on."""
-    if method not in METHODS:
-        raise ConfigError(f"There is no sampling method '{method}'.", todo=f"Known: {', '.join(METHODS)}.")
     if not len(codes):
         raise DataError("There are no anchors to sample around.", todo="Choose a larger share of networks.")
     if len(codes) == 1:

@@ -18,7 +18,7 @@ from weightatlas.evaluate.protocols.losses import Training, pca_encoder, trained
 from weightatlas.evaluate.protocols.published import STRUCTURE
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units, settings_of
 from weightatlas.evaluate.protocols.stage import Stage
-from weightatlas.latent.sample import Method, choose_anchors, generate
+from weightatlas.latent.sample import choose_anchors, generate
 from weightatlas.results import Record
 from weightatlas.runtime import generator_of
 from weightatlas.weights.batch import weights_of
@@ -41,7 +41,7 @@ class GenerationConfig(Training):
     """
 
     encoders: tuple[str, ...] = ("sane", "pca", "activation")
-    methods: tuple[Method, ...] = ("pca_kde",)
+    methods: tuple[str, ...] = ("pca_kde",)
     anchors: float = Field(default=0.3, gt=0, le=1)
     count: int = Field(default=64, ge=2)
 
