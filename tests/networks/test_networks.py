@@ -2,11 +2,14 @@
 
 import pytest
 import torch
-from torch import fx
+from torch import fx, nn
 
 from weightatlas.errors import ConfigError
 from weightatlas.networks import create_network, input_shape_of, networks
+from weightatlas.symmetry.verify import spec_of
+from weightatlas.weights.fold import fold_network
 
+TINY = {"image_size": 64, "classes": 200}  # Tiny-ImageNet
 GOLDEN = [
     ("cnn_small", {}, 2464),
     ("cnn_small", {"channels_in": 3}, 2864),
@@ -18,6 +21,17 @@ GOLDEN = [
     ("siren", {"coordinates": 1}, 1153),
     ("siren", {"coordinates": 3, "hidden": [64, 64]}, 3 * 64 + 64 + 64 * 64 + 64 + 65),
     ("siren", {"coordinates": 3, "hidden": [256, 256]}, 67073),
+    ("lenet_like", {}, 62_006),
+    ("lenet_like", TINY, 79_612),
+    ("vanilla_cnn", {}, 68_818),
+    ("vanilla_cnn", TINY, 112_856),
+    ("resnet8", {}, 78_042),
+    ("resnet8", TINY, 128_792),
+    ("resnet32", {}, 466_906),
+    ("resnet32", TINY, 517_656),
+    ("resnet56", {}, 855_770),
+    ("resnet56", TINY, 906_520),
+    ("cnn_strided", {}, 3_818),
     ("mlp", {"image_size": 4, "classes": 4, "hidden": [4]}, 16 * 4 + 4 + 4 * 4 + 4),
 ]
 
@@ -37,6 +51,40 @@ def test_every_network_runs_and_traces(name: str, options: dict) -> None:
     outputs = network(inputs)
     assert outputs.shape == (3, options.get("classes", 10))
     assert torch.equal(fx.symbolic_trace(network)(inputs), outputs)
+
+
+FOLDED = [
+    ("resnet8", {}, 77_706),
+    ("resnet8", TINY, 128_456),
+    ("resnet32", {}, 465_674),
+    ("resnet32", TINY, 516_424),
+    ("resnet56", {}, 853_642),
+    ("resnet56", TINY, 904_392),
+    ("ladder", {"step": 0}, 1_250),
+    ("ladder", {"step": 1}, 1_954),
+    ("ladder", {"step": 2}, 5_530),
+    ("ladder", {"step": 3}, 11_338),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "count"), FOLDED)
+def test_parameter_counts_with_batch_norm_folded(name: str, options: dict, count: int) -> None:
+    """Every norm follows a convolution without bias: folding turns its four vectors into one bias."""
+    network = create_network(name, **options)
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    trained = sum(p.numel() for p in network.parameters())
+    assert trained - sum(norm.num_features for norm in norms) == count
+
+
+def test_a_folded_step_of_the_ladder_keeps_its_function() -> None:
+    network = create_network("ladder", step=2).eval()
+    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
+        torch.nn.init.normal_(norm.running_mean)
+    spec = spec_of(network, (1, 8, 8))
+    simple = fold_network(network, spec)
+    images = torch.randn(3, 1, 8, 8)
+    torch.testing.assert_close(simple(images), network(images), rtol=1e-5, atol=1e-5)
+    assert sum(p.numel() for p in simple.parameters()) == 5_530
 
 
 def test_a_siren_is_what_the_paper_says() -> None:
@@ -63,6 +111,8 @@ def test_creating_leaves_the_random_stream_alone() -> None:
         ("cnn3", {"image_size": 8}, "too small"),
         ("cnn3", {"dropout": 1.0}, "below 1"),
         ("cnn3", {"depth": 2}, "depth"),
+        ("ladder", {"step": 4}, "steps 0 to 3"),
+        ("resnet8", {"image_size": 16}, "too small"),
         ("siren", {"hidden": []}, "cannot be built"),
         ("siren", {"classes": 3}, "classes"),
     ],
