@@ -10,7 +10,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from weightatlas.errors import FileError
-from weightatlas.weights.files import read_checkpoint
+from weightatlas.weights import files
+
+
+def read_checkpoint(path):
+    checkpoint = files.read_checkpoint(path)
+    return checkpoint.network.tensors, checkpoint
 
 
 @pytest.fixture
@@ -31,7 +36,7 @@ def test_every_format_is_told_from_its_content(tmp_path, state, kind):
         torch.save(state, path, _use_new_zipfile_serialization=kind == "torch zip")
     found, report = read_checkpoint(path)
     assert same(found, state)
-    assert (report.format, report.renamed, report.unwrapped) == (kind, (), ())
+    assert (report.format, report.network.renamed, report.network.opened) == (kind, (), ())
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict", "network", "module"])
@@ -39,15 +44,15 @@ def test_wrappers_are_opened_and_reported(tmp_path, state, key):
     torch.save({key: state, "epoch": 3, "optimizer": {"state": {}, "lr": 0.1}}, tmp_path / "a.pt")
     found, report = read_checkpoint(tmp_path / "a.pt")
     assert same(found, state)
-    assert report.unwrapped == (key,)
-    assert set(report.skipped) == {"epoch", "optimizer"}
+    assert report.network.opened == (key,)
+    assert set(report.report.skipped) == {"epoch", "optimizer"}
 
 
 def test_nested_wrappers_are_opened(tmp_path, state):
     torch.save({"model": {"state_dict": state}}, tmp_path / "a.pt")
     found, report = read_checkpoint(tmp_path / "a.pt")
     assert same(found, state)
-    assert report.unwrapped == ("model", "state_dict")
+    assert report.network.opened == ("model", "state_dict")
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
@@ -55,7 +60,7 @@ def test_prefixes_of_wrappers_are_removed_and_each_rename_reported(tmp_path, sta
     torch.save({prefix + key: value for key, value in state.items()}, tmp_path / "a.pt")
     found, report = read_checkpoint(tmp_path / "a.pt")
     assert same(found, state)
-    assert report.renamed == tuple((prefix + key, key) for key in state)
+    assert report.network.renamed == tuple((prefix + key, key) for key in state)
 
 
 def test_a_prefix_that_only_some_names_have_stays(tmp_path, state):
@@ -63,7 +68,7 @@ def test_a_prefix_that_only_some_names_have_stays(tmp_path, state):
     torch.save(mixed, tmp_path / "a.pt")
     found, report = read_checkpoint(tmp_path / "a.pt")
     assert same(found, mixed)
-    assert report.renamed == ()
+    assert report.network.renamed == ()
 
 
 def test_dtypes_survive(tmp_path):

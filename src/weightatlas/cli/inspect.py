@@ -27,7 +27,9 @@ def inspect(files: Annotated[tuple[Path, ...], tyro.conf.Positional], json: bool
 
     reports = []
     for path in files:
-        tensors, report = read_checkpoint(path)
+        checkpoint = read_checkpoint(path)
+        network, report = checkpoint.network, checkpoint.report
+        tensors = network.tensors
         rows = [_row(name, tensor) for name, tensor in tensors.items()]
         facts: dict[str, Any] = {
             "file": str(path),
@@ -35,8 +37,8 @@ def inspect(files: Annotated[tuple[Path, ...], tyro.conf.Positional], json: bool
             "tensors": len(rows),
             "parameters": sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point()),
             "not finite": sum(row["not finite"] for row in rows),
-            "opened": list(report.unwrapped),
-            "renamed": len(report.renamed),
+            "opened": list(network.opened),
+            "renamed": len(network.renamed),
             "skipped": list(report.skipped),
         }
         reports.append({**facts, "rows": rows})

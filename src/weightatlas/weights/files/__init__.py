@@ -1,5 +1,6 @@
 """Checkpoints -> named tensors, one format a file; code in a file is never executed."""
 
-from weightatlas.weights.files.read import FileReport, read_checkpoint
+from weightatlas.weights.files.checkpoint import Checkpoint, FileReport, Operation, Origin, StoredNetwork
+from weightatlas.weights.files.read import read_checkpoint
 
-__all__ = ["FileReport", "read_checkpoint"]
+__all__ = ["Checkpoint", "FileReport", "Operation", "Origin", "StoredNetwork", "read_checkpoint"]

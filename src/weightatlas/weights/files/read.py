@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from weightatlas.config import Config
 from weightatlas.errors import FileError
+from weightatlas.weights.files.checkpoint import Checkpoint, FileReport, Origin, StoredNetwork
 
 _WRAPPERS = (
     "model_state_dict",
@@ -23,25 +23,7 @@ _WRAPPERS = (
 _PREFIXES = ("module.", "_orig_mod.")
 
 
-class FileReport(Config):
-    """What reading a checkpoint found and changed.
-
-    Args:
-        path: The file.
-        format: "safetensors", "torch zip" or "torch legacy".
-        unwrapped: Keys that were opened to reach the tensors, outermost first.
-        renamed: (original, new) key of every tensor whose prefix was removed.
-        skipped: Keys of entries that are not tensors.
-    """
-
-    path: str
-    format: str
-    unwrapped: tuple[str, ...] = ()
-    renamed: tuple[tuple[str, str], ...] = ()
-    skipped: tuple[str, ...] = ()
-
-
-def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], FileReport]:
+def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read the named tensors of a safetensors or torch file without running any code in it.
 
     The format is told from the content, not from the name. Wrappers such as `state_dict` or
@@ -52,7 +34,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], FileReport]:
         path: A checkpoint file.
 
     Returns:
-        Name -> tensor on the CPU, and a report of format and changes.
+        Its networks, each as name -> tensor on the CPU, and a report of format and changes.
 
     Raises:
         FileError: The file is missing, a folder, empty, truncated, unsafe or not a checkpoint.
@@ -75,9 +57,16 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], FileReport]:
         )
     tensors, unwrapped, skipped = _unwrap(content, path)
     tensors, renamed = _strip(tensors)
-    return tensors, FileReport(
-        path=str(path), format=kind, unwrapped=unwrapped, renamed=renamed, skipped=skipped
-    )
+    keys = {new: old for old, new in renamed}
+    origins = {
+        name: Origin(
+            key=keys.get(name, name), dtype=str(t.dtype).removeprefix("torch."), shape=tuple(t.shape)
+        )
+        for name, t in tensors.items()
+    }
+    network = StoredNetwork("", tensors, origins, opened=unwrapped, renamed=renamed)
+    report = FileReport(path=str(path), format=kind, skipped=dict.fromkeys(skipped, "not a tensor"))
+    return Checkpoint(path, kind, (network,), report)
 
 
 def _head(path: Path) -> bytes:

@@ -168,7 +168,7 @@ def _read_all(plan: _Plan, header: Header, files: Sequence[Path]) -> tuple[list[
 
 def _state(path: Path, spec: NetworkSpec) -> StateDict:
     """Read one file and refuse it unless it fits and is finite."""
-    state, _ = read_checkpoint(path)
+    state = read_checkpoint(path).network.under(tensor.name for tensor in spec.tensors)
     check(state, spec, finite=True)
     return state
 
