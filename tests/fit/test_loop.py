@@ -60,7 +60,7 @@ def test_training_starts_at_the_linear_code():
     torch.testing.assert_close(encoder.reconstruct(weights), baseline.reconstruct(weights))
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "onecycle", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "onecycle", "multistep", "constant"])
 def test_schedules_train(schedule: str):
     result = run(None, make(skip="none"), passes=20, lr=3e-3, schedule=schedule, loss=recipe("S"))
     assert result.history[-1]["structural"] < 0.98 * result.history[0]["structural"]

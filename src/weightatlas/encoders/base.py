@@ -1,6 +1,7 @@
 """What every encoder and autoencoder promises."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -9,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from weightatlas.config import Config
+from weightatlas.encoders.charts import Chart
 from weightatlas.errors import SpecError
 from weightatlas.registry import Registry
 from weightatlas.weights.batch import Batch, Weights
@@ -78,6 +80,13 @@ class Encoder(nn.Module, ABC):
     def encode(self, weights: Weights) -> Encoded:
         """Encode networks of one spec."""
 
+    def encode_groups(self, groups: Sequence[Weights]) -> Float[Tensor, "networks dim"]:
+        """Embed networks of several specs, group after group, with gradients.
+
+        Encoders that pack different specs into one pass override this.
+        """
+        return torch.cat([self.encode(group).embedding for group in groups])
+
     @torch.no_grad()
     def embed(self, batch: Batch, chunk: int = 256) -> Float[Tensor, "networks dim"]:
         """Embed networks of any accepted specs, in the caller's order, without gradients.
@@ -86,12 +95,10 @@ class Encoder(nn.Module, ABC):
             batch: Groups of networks.
             chunk: Networks per forward pass; bounds the memory.
         """
-        parts = []
         for group in batch:
             self.require(group.spec)
-            pieces = zip(group.values.split(chunk), group.rows.split(chunk), strict=True)
-            parts.append(torch.cat([self.encode(Weights(v, group.spec, r)).embedding for v, r in pieces]))
-        return batch.join(parts)
+        parts = torch.cat([self.encode_groups(pack) for pack in packs(batch, chunk)])
+        return batch.join(list(parts.split([len(group) for group in batch])))
 
     def require(self, spec: NetworkSpec) -> None:
         """Refuse a spec the encoder was not made for.
@@ -106,6 +113,25 @@ class Encoder(nn.Module, ABC):
                 f"({spec.params:,} parameters).",
                 todo="Fit an encoder on a zoo of these networks, or pick one that accepts any layout.",
             )
+
+
+def packs(groups: Iterable[Weights], size: int) -> list[list[Weights]]:
+    """Cut groups into passes of at most `size` networks, in order; small groups share a pass.
+
+    Args:
+        groups: One `Weights` per spec.
+        size: Networks per pass.
+    """
+    found: list[list[Weights]] = []
+    room = 0
+    for group in groups:
+        for values, rows in zip(group.values.split(size), group.rows.split(size), strict=True):
+            if len(rows) > room:
+                found.append([])
+                room = size
+            found[-1].append(Weights(values, group.spec, rows))
+            room -= len(rows)
+    return found
 
 
 class Autoencoder(Encoder):
@@ -141,6 +167,15 @@ class Autoencoder(Encoder):
         """
         encoded = self.encode(weights)
         return encoded, self.decode(encoded.codes, weights.spec)
+
+    def chart(self, codes: Float[Tensor, "networks codes width"], spec: NetworkSpec) -> Chart:
+        """Say how codes are moved by refinement: as they are, unless a method needs other coordinates."""
+        shape = codes.shape[1:]
+
+        def decode(x: Tensor) -> Tensor:
+            return self.decode(x.reshape(len(x), *shape), spec).weights
+
+        return Chart(codes.flatten(1), decode, self.code_numbers(spec), lr=0.05)
 
     def scale(self, spec: NetworkSpec) -> Float[Tensor, " params"]:
         """Return the unit in which structural errors are measured, per parameter."""

@@ -23,6 +23,7 @@ def check_run(
     population: Population | None,
     queries: Any,
     out: Path | None,
+    validation: Batch | None = None,
 ) -> None:
     """List every problem of a run at once, by looking and by trying one network on two queries.
 
@@ -31,6 +32,7 @@ def check_run(
     """
     problems = _of_data(encoder, batch)
     problems += _of_loss(encoder, batch, config, loss, population, queries)
+    problems += _of_labels(batch, validation, loss, config)
     problems += _of_place(config, out)
     if not problems:
         problems += _of_trial(encoder, batch, loss, population, queries)
@@ -78,6 +80,21 @@ def _of_loss(
     bare = permutes and all(not group.spec.groups for group in batch)
     if loss.views > 1 and bare and config.views.noise == 0 and config.views.erase == 0:
         problems.append("both views would be equal: the spec has no permutations, noise and erase are 0")
+    return problems
+
+
+def _of_labels(batch: Batch, validation: Batch | None, loss: Composite, config: FitConfig) -> list[str]:
+    problems = []
+    for part, networks in (("training", batch), ("validation", validation)):
+        missing = [] if networks is None else [n for n in loss.labels if n not in networks.labels]
+        if missing:
+            problems.append(
+                f"the {part} networks lack the label {', '.join(missing)}; pass batch(labels=...)"
+            )
+    if config.select is not None and (validation is None or config.validate_every == 0):
+        problems.append(f"select='{config.select}' needs validation networks and validate_every > 0")
+    if config.patience is not None and config.select is None:
+        problems.append("patience needs select=, the validation number that must get better")
     return problems
 
 

@@ -25,8 +25,9 @@ class FitConfig(Config):
         batch: Networks per step.
         lr: Peak learning rate.
         weight_decay: AdamW weight decay, applied to parameters with two axes or more.
-        schedule: "cosine" after a linear warmup, "onecycle" as in SANE, or "constant".
-        warmup: Share of the training that is warmup (cosine).
+        schedule: "cosine" after a linear warmup, "onecycle" as in SANE, "multistep" (a tenth after one
+            half and again after three quarters, as in SNE) or "constant".
+        warmup: Share of the training that is warmup (all but onecycle).
         clip: Largest gradient norm, or none.
         loss: Terms and their weights.
         views: How views of networks are made.
@@ -35,6 +36,9 @@ class FitConfig(Config):
         precision: "bf16" runs the encoder in 16 bits, "auto" does so on CUDA only.
         compile: Compile the encoder with torch.compile, if that works here.
         validate_every: Validate after every so many passes; 0 never does.
+        select: Validation number whose best state is kept, such as "val/kendall" or "val/loss"; none
+            keeps the last state.
+        patience: Stop after so many validations without a better number; none goes on to the end.
         checkpoint_minutes: Save the state this often, besides at the end.
         seed: Seed of order, views, queries and dropout; not of the encoder's initialization.
         device: "auto", "cpu", "cuda".
@@ -48,7 +52,7 @@ class FitConfig(Config):
     batch: int = Field(default=64, ge=1)
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=3e-9, ge=0)
-    schedule: Literal["cosine", "onecycle", "constant"] = "cosine"
+    schedule: Literal["cosine", "onecycle", "multistep", "constant"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)
     clip: float | None = Field(default=1.0, gt=0)
     loss: LossConfig = LossConfig()
@@ -58,6 +62,8 @@ class FitConfig(Config):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     validate_every: int = Field(default=1, ge=0)
+    select: str | None = None
+    patience: int | None = Field(default=None, ge=1)
     checkpoint_minutes: float = Field(default=1.0, ge=0)
     seed: int = 0
     device: str = "auto"

@@ -1,6 +1,7 @@
 """What goes into each step: order of networks, queries and the originals' outputs."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -64,8 +65,25 @@ def as_batch(data: Any) -> Batch:
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:
-    """Copy the networks of a batch to a device."""
-    return Batch(tuple(Weights(g.values.to(device), g.spec, g.rows) for g in batch), batch.labels)
+    """Copy the networks and labels of a batch to a device."""
+    labels = {name: torch.as_tensor(label).to(device) for name, label in batch.labels.items()}
+    return Batch(tuple(Weights(g.values.to(device), g.spec, g.rows) for g in batch), labels)
+
+
+def labels_at(
+    batch: Batch, names: Sequence[str], pieces: Sequence[tuple[int, Int[Tensor, "_"]]]
+) -> dict[str, Tensor]:
+    """Read the labels of some rows of some groups, group after group.
+
+    Args:
+        batch: Networks with labels.
+        names: Which labels.
+        pieces: Group numbers and rows inside them.
+    """
+    if not names:
+        return {}
+    places = torch.cat([batch.groups[number].rows[rows.cpu()] for number, rows in pieces])
+    return {name: batch.labels[name][places.to(batch.labels[name].device)] for name in names}
 
 
 class Order:
@@ -77,28 +95,43 @@ class Order:
         batch: Training networks.
         size: Networks per step, at most.
         seed: Seed of the order.
+        mixed: A step may hold networks of several groups; otherwise it holds one group's.
     """
 
-    def __init__(self, batch: Batch, size: int, seed: int) -> None:
+    def __init__(self, batch: Batch, size: int, seed: int, mixed: bool = False) -> None:
         self.sizes = [len(group) for group in batch]
         self.size, self.seed = size, seed
-        self.steps = sum(ceil(count / size) for count in self.sizes)
-        self._pass: tuple[int, list[tuple[int, Tensor]]] = (-1, [])
+        self.mixed = mixed and len(self.sizes) > 1
+        parts = [sum(self.sizes)] if self.mixed else self.sizes
+        self.steps = sum(ceil(count / size) for count in parts)
+        self._pass: tuple[int, list[list[tuple[int, Tensor]]]] = (-1, [])
 
-    def __call__(self, step: int) -> tuple[int, Int[Tensor, " networks"]]:
-        """Return the group of a step and the rows inside it."""
+    def __call__(self, step: int) -> list[tuple[int, Int[Tensor, "_"]]]:
+        """Return the groups of a step and the rows inside each."""
         number = step // self.steps
         if self._pass[0] != number:
-            self._pass = (number, self._shuffled(number))
+            self._pass = (number, self._mixed(number) if self.mixed else self._shuffled(number))
         return self._pass[1][step % self.steps]
 
-    def _shuffled(self, number: int) -> list[tuple[int, Tensor]]:
+    def _mixed(self, number: int) -> list[list[tuple[int, Tensor]]]:
+        group = torch.repeat_interleave(torch.tensor(self.sizes))
+        row = torch.cat([torch.arange(size) for size in self.sizes])
+        chosen = torch.randperm(len(group), generator=generator_of(self.seed, "order", number))
+        found = []
+        for part in chosen.tensor_split(self.steps):
+            part = part[group[part].argsort(stable=True)]
+            numbers, counts = group[part].unique_consecutive(return_counts=True)
+            rows = row[part].split(counts.tolist())
+            found.append(list(zip(numbers.tolist(), rows, strict=True)))
+        return found
+
+    def _shuffled(self, number: int) -> list[list[tuple[int, Tensor]]]:
         generator = generator_of(self.seed, "order", number)
         parts: list[tuple[int, Tensor]] = []
         for group, count in enumerate(self.sizes):
             rows = torch.randperm(count, generator=generator)
             parts += [(group, part) for part in rows.tensor_split(ceil(count / self.size))]
-        return [parts[i] for i in torch.randperm(len(parts), generator=generator)]
+        return [[parts[i]] for i in torch.randperm(len(parts), generator=generator)]
 
 
 class TargetFeed:

@@ -13,9 +13,10 @@ from weightatlas import progress
 from weightatlas.encoders.base import Encoder, settings_of
 from weightatlas.encoders.io import save_pretrained
 from weightatlas.errors import RunError
+from weightatlas.fit.best import Best
 from weightatlas.fit.check import check_run, embedding_dim
 from weightatlas.fit.config import FitConfig
-from weightatlas.fit.feed import Order, Queries, TargetFeed, as_batch, as_queries, moved
+from weightatlas.fit.feed import Order, Queries, TargetFeed, as_batch, as_queries, labels_at, moved
 from weightatlas.fit.interrupt import polite_interrupts
 from weightatlas.fit.result import FitResult, closed_form
 from weightatlas.fit.schedule import factor
@@ -74,7 +75,7 @@ def fit(
         torch.manual_seed(key_of(config.seed, "loss"))
         loss = loss or build_loss(config.loss, dim)
     held = None if validation is None else as_batch(validation)
-    check_run(encoder, batch, config, loss, population, pool, out)
+    check_run(encoder, batch, config, loss, population, pool, out, held)
     run = _Run(encoder, batch, config, out, pool, population, held, loss)
     with torch.random.fork_rng():
         return run.go()
@@ -100,12 +101,14 @@ class _Run:
         self.queries = None if queries is None else Queries(queries.inputs.to(self.device))
         self.batch = moved(batch, self.device)
         self.training = Training(encoder, loss, population if loss.needs_queries else None)
-        self.order = Order(batch, config.batch, config.seed)
+        self.order = Order(batch, config.batch, config.seed, mixed=loss.mixes)
+        self.best = Best(config.select, config.patience)
         self.validation = None if validation is None else moved(validation, self.device)
         self.means = Means()
+        own = {} if loss.settings is None else {"own loss": loss.settings}
         self.step, self.earlier, self.wasted = 0, 0.0, 0
         self.identity = {
-            "config": {**settings_of(encoder), **config.identity},
+            "config": {**settings_of(encoder), **config.identity, **own},
             "data": fingerprint(batch),
         }
 
@@ -124,6 +127,8 @@ class _Run:
     @property
     def share(self) -> float:
         """Share of the training that is done."""
+        if self.best.stopped:
+            return 1.0
         if self.steps is not None:
             return self.step / self.steps
         return self.seconds / (60 * (self.config.minutes or 1))
@@ -143,6 +148,8 @@ class _Run:
             self._train(optimizer, tracker)
         self.training.eval()
         finished = self.share >= 1
+        if finished:
+            self.best.restore(self.training)
         if self.out is not None and finished:
             save_pretrained(self.training.encoder, self.out / "encoder")
         passes = self.step / self.order.steps
@@ -190,7 +197,8 @@ class _Run:
             for group in optimizer.param_groups:
                 group["lr"], group["betas"] = self.config.lr * rate, (momentum, group["betas"][1])
             given = self._inputs()
-            self._update(forward(**given), optimizer, len(given["views"].clean))
+            networks = sum(len(view.clean) for view in given["views"])
+            self._update(forward(**given), optimizer, networks)
             self.step += 1
             if self.step % self.order.steps == 0:
                 shown = self._log(tracker, self.config.lr * rate)
@@ -201,18 +209,18 @@ class _Run:
     def _inputs(self) -> dict[str, Any]:
         """Gather what the step works on; a function of seed and step."""
         seed, step = self.config.seed, self.step
-        number, rows = self.order(step)
-        group = self.batch.groups[number]
-        rows = rows.to(self.device)
-        weights = Weights(group.values[rows], group.spec, rows)
-        views = make_views(
-            weights, self.config.views, self.training.loss.views, generator_of(seed, "views", step)
-        )
+        loss, source = self.training.loss, generator_of(seed, "views", step)
+        pieces = [(number, rows.to(self.device)) for number, rows in self.order(step)]
+        groups = [(self.batch.groups[number], rows) for number, rows in pieces]
+        parts = [Weights(group.values[rows], group.spec, rows) for group, rows in groups]
+        views = [make_views(part, self.config.views, loss.views, source) for part in parts]
         torch.manual_seed(key_of(seed, "dropout", step) & 0x7FFF_FFFF_FFFF_FFFF)
         given: dict[str, Any] = {"views": views, "generator": generator_of(seed, "window", step)}
+        if loss.labels:
+            given["labels"] = labels_at(self.batch, loss.labels, pieces)
         if self.targets is not None and self.queries is not None:
             index, inputs = self.queries.sample(self.config.queries, generator_of(seed, "queries", step))
-            given |= {"queries": inputs, "targets": self.targets(rows, index, inputs)}
+            given |= {"queries": inputs, "targets": self.targets(pieces[0][1], index, inputs)}
         return given
 
     def _update(self, terms: dict[str, Tensor], optimizer: torch.optim.Optimizer, networks: int) -> None:
@@ -241,6 +249,7 @@ class _Run:
         every = self.config.validate_every
         if self.validate is not None and (number % every == 0 or self.share >= 1):
             line |= self.validate()
+            self.best.look(line, self.training)
         tracker.log(self.step, line)
         return f"{line['loss']:.4f}"
 
@@ -248,7 +257,8 @@ class _Run:
         if self.out is None:
             return
         state = {"step": self.step, "seconds": self.seconds, "means": self.means.state, **self.identity}
-        save_state(self.out, self.training, optimizer, state)
+        state["best"] = self.best.state
+        save_state(self.out, self.training, optimizer, state, self.best.tensors)
 
     def _resume(self, out: Path, saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
         """Continue where the folder's state stands.
@@ -265,7 +275,7 @@ class _Run:
                 f"{out} holds a run with other settings: {'; '.join(changed)}.",
                 todo="Repeat the call with the old settings, or choose another folder.",
             )
-        load_state(out, self.training, optimizer)
+        self.best.load(saved.get("best"), load_state(out, self.training, optimizer))
         self.step, self.earlier = saved["step"], saved["seconds"]
         self.means.state = saved["means"]
         log.info("continuing %s at step %d", out, self.step)

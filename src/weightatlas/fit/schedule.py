@@ -5,7 +5,7 @@ from typing import Literal
 
 
 def factor(
-    schedule: Literal["cosine", "onecycle", "constant"], progress: float, warmup: float = 0.05
+    schedule: Literal["cosine", "onecycle", "multistep", "constant"], progress: float, warmup: float = 0.05
 ) -> tuple[float, float]:
     """Return the share of the peak learning rate and the first momentum.
 
@@ -15,7 +15,8 @@ def factor(
 
     Args:
         schedule: "cosine" (linear warmup, then to zero), "onecycle" (rise over 30 % from 1/25, fall to
-            1/250000, momentum 0.95 - 0.85 - 0.95, as in SANE) or "constant" (after the warmup).
+            1/250000, momentum 0.95 - 0.85 - 0.95, as in SANE), "multistep" (after the warmup 1, from
+            one half on 0.1, from three quarters on 0.01) or "constant" (after the warmup).
         progress: Share of the training that is done, from 0 to 1.
         warmup: Share of the training that is warmup; not used by "onecycle".
     """
@@ -24,6 +25,8 @@ def factor(
         return _onecycle(progress)
     if progress < warmup:
         return max(progress / warmup, 0.01), 0.9
+    if schedule == "multistep":
+        return 0.1 ** ((progress >= 0.5) + (progress >= 0.75)), 0.9
     if schedule == "constant":
         return 1.0, 0.9
     return _between(1.0, 0.0, (progress - warmup) / (1 - warmup)), 0.9

@@ -16,7 +16,11 @@ NAME = "state.safetensors"
 
 
 def save_state(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
+    folder: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: dict[str, Any],
+    best: dict[str, Tensor] | None = None,
 ) -> None:
     """Write weights, buffers (loss divisors among them), optimizer moments and progress.
 
@@ -27,8 +31,10 @@ def save_state(
         module: Encoder and loss.
         optimizer: Its moments are saved by parameter number.
         progress: JSON values: step, seconds, settings, running means.
+        best: The module's best state so far, if one is kept.
     """
     tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
+    tensors |= {f"best.{name}": value.clone() for name, value in (best or {}).items()}
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -43,8 +49,11 @@ def read_progress(folder: Path) -> dict[str, Any] | None:
     return _read(folder)[0]
 
 
-def load_state(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def load_state(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Put saved weights and moments back, bit for bit.
+
+    Returns:
+        The best state, empty if none was kept.
 
     Raises:
         RunError: The file is damaged, or belongs to another encoder.
@@ -62,6 +71,7 @@ def load_state(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     except (RuntimeError, ValueError) as error:
         raise _unusable(folder, error) from error
+    return {name.removeprefix("best."): v for name, v in tensors.items() if name.startswith("best.")}
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

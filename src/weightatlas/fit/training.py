@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weightatlas.encoders.base import Autoencoder, Encoder
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, Encoder
 from weightatlas.encoders.blocks import Stack
 from weightatlas.fit.config import FitConfig
 from weightatlas.objectives.composite import Composite
@@ -34,31 +34,56 @@ class Training(nn.Module):
         self.encoder, self.loss = encoder, loss
         self.population = population
 
-    def forward(
+    def forward(self, views: Sequence[Views], **given: Any) -> dict[str, Tensor]:
+        """Compute "loss" and the raw terms; arguments as for `step`."""
+        return self.loss(self.step(views, **given))
+
+    def step(
         self,
-        views: Views,
+        views: Sequence[Views],
         generator: torch.Generator | None = None,
         queries: Tensor | None = None,
         targets: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Compute "loss" and the raw terms."""
-        decoded = None
-        if self.loss.needs_decoded and isinstance(self.encoder, Autoencoder):
-            whole = self.loss.needs_queries or not self.training
-            encoded, decoded = self.encoder(views.inputs, whole=whole, generator=generator)
-        else:
-            encoded = self.encoder.encode(views.inputs)
-        step = Step(
-            weights=views.clean,
+        labels: dict[str, Tensor] | None = None,
+    ) -> Step:
+        """Encode networks, and decode them where the loss needs it.
+
+        Args:
+            views: One entry per spec; several only for a loss that mixes specs.
+            generator: Source of the choice of a part, for encoders that train on parts.
+            queries: Inputs on which networks are executed.
+            targets: Outputs of the originals on them.
+            labels: Property name -> numbers, spec after spec.
+        """
+        encoded, decoded = self._encoded(views, generator)
+        return Step(
+            weights=views[0].clean,
             encoder=self.encoder,
             encoded=encoded,
             decoded=decoded,
-            views=views.count,
+            views=views[0].count,
             queries=queries,
             targets=targets,
             population=self.population,
+            labels=labels or {},
+            predictions=None if self.loss.head is None else self.loss.head(encoded.embedding),
         )
-        return self.loss(step)
+
+    def _encoded(
+        self, views: Sequence[Views], generator: torch.Generator | None
+    ) -> tuple[Encoded, Decoded | None]:
+        if self.loss.needs_decoded and isinstance(self.encoder, Autoencoder):
+            whole = self.loss.needs_queries or not self.training
+            return self.encoder(views[0].inputs, whole=whole, generator=generator)
+        if len(views) == 1:
+            return self.encoder.encode(views[0].inputs), None
+        parts = self.encoder.encode_groups([view.inputs for view in views])
+        sizes = [len(view.inputs) for view in views]
+        each = [part.chunk(view.count) for part, view in zip(parts.split(sizes), views, strict=True)]
+        # View-major over all specs: the first views of all networks, then the second ones.
+        embedding = torch.cat([view for place in zip(*each, strict=True) for view in place])
+        mask = torch.ones(len(embedding), 1, dtype=torch.bool, device=embedding.device)
+        return Encoded(embedding[:, None], mask, embedding), None
 
     def prepared(self, config: FitConfig, device: torch.device) -> Any:
         """Return the forward pass in the precision of the run, compiled if asked for."""

@@ -1,5 +1,6 @@
 """Validation during training: the same terms on networks that are not trained on."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,7 +8,10 @@ from torch import Tensor
 
 from weightatlas.encoders.base import Autoencoder
 from weightatlas.fit.config import FitConfig
+from weightatlas.fit.feed import labels_at
 from weightatlas.fit.training import Training
+from weightatlas.objectives.property import Property
+from weightatlas.objectives.step import Step
 from weightatlas.objectives.views import ViewConfig, make_views
 from weightatlas.runtime import generator_of
 from weightatlas.weights.batch import Batch, Weights
@@ -16,7 +20,8 @@ QUERIES = 512
 
 
 class Validation:
-    """Computes every term, and agreement if networks are executed, on fixed views and queries.
+    """Computes every term on fixed views and queries, agreement if networks are executed, and scores of
+    predicted properties over all validation networks together.
 
     Args:
         training: Encoder, loss and population.
@@ -40,25 +45,57 @@ class Validation:
         """Return means over the validation networks, named `val/...`."""
         self.training.eval()
         sums: dict[str, float] = {}
-        for number, group in enumerate(self.batch):
-            for start in range(0, len(group), self.config.batch):
-                rows = torch.arange(start, min(start + self.config.batch, len(group)))
-                for name, value in self._part(group, rows, number).items():
-                    sums[name] = sums.get(name, 0.0) + float(value) * len(rows)
+        answers = []
+        for pieces in self._passes():
+            step, terms = self._part(pieces)
+            count = sum(len(rows) for _, rows in pieces)
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * count
+            if step.predictions is not None:
+                answers.append((step.predictions.chunk(step.views)[0], step.labels))
         self.training.train()
-        return {f"val/{name}": total / len(self.batch) for name, total in sums.items()}
+        means = {name: total / len(self.batch) for name, total in sums.items()}
+        return {f"val/{name}": value for name, value in {**means, **self._scores(answers)}.items()}
 
-    def _part(self, group: Weights, rows: Tensor, number: int) -> dict[str, Tensor]:
-        part = Weights(group.values[rows.to(group.values.device)], group.spec, rows)
+    def _passes(self) -> list[list[tuple[int, Tensor]]]:
+        """Group numbers and rows of each forward pass; small groups share one if the loss mixes specs."""
+        size, found, room = self.config.batch, [], 0
+        for number, group in enumerate(self.batch):
+            for rows in torch.arange(len(group)).split(size):
+                if len(rows) > room or not self.training.loss.mixes:
+                    found.append([])
+                    room = size
+                found[-1].append((number, rows))
+                room -= len(rows)
+        return found
+
+    def _scores(self, answers: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> dict[str, float]:
+        """Score what was predicted for all networks together."""
+        found: dict[str, float] = {}
+        for objective in self.training.loss.objectives:
+            if isinstance(objective, Property) and answers:
+                labels = {n: torch.cat([known[n] for _, known in answers]) for n in objective.labels}
+                found |= objective.scores(torch.cat([part for part, _ in answers]), labels)
+        return found
+
+    def _part(self, pieces: list[tuple[int, Tensor]]) -> tuple[Step, dict[str, Tensor]]:
+        loss, (number, rows) = self.training.loss, pieces[0]
+        device = self.batch.groups[0].values.device
+        groups = [(self.batch.groups[place], some.to(device)) for place, some in pieces]
+        parts = [Weights(group.values[some], group.spec, some) for group, some in groups]
         generator = generator_of(self.config.seed, "validation views", number, int(rows[0]))
-        plain = ViewConfig(permute=self.config.views.permute)
-        views = make_views(part, plain, self.training.loss.views, generator)
+        # Properties are predicted for networks as they are, also if training permutes them.
+        plain = ViewConfig(permute="second" if loss.labels else self.config.views.permute)
+        views = [make_views(part, plain, loss.views, generator) for part in parts]
+        labels = labels_at(self.batch, loss.labels, pieces)
         if self.targets is None or self.inputs is None:
-            return self.training(views)
+            step = self.training.step(views, labels=labels)
+            return step, loss(step)
         targets = self.targets[rows.to(self.targets.device)]
-        terms = self.training(views, queries=self.inputs, targets=targets)
+        step = self.training.step(views, queries=self.inputs, targets=targets, labels=labels)
+        terms = loss(step)
         encoder, population = self.training.encoder, self.training.population
         if population is None or not isinstance(encoder, Autoencoder):
-            return terms
-        outputs = population.outputs_no_grad(encoder.reconstruct(part), self.inputs)
-        return {**terms, "agreement": (outputs.argmax(-1) == targets.argmax(-1)).float().mean()}
+            return step, terms
+        outputs = population.outputs_no_grad(encoder.reconstruct(parts[0]), self.inputs)
+        return step, {**terms, "agreement": (outputs.argmax(-1) == targets.argmax(-1)).float().mean()}

@@ -1,7 +1,7 @@
 """A loss as a list of weighted terms; SANE's recipe of three."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -87,10 +87,16 @@ class Composite(nn.Module):
     Args:
         terms: Name -> (objective, weight).
         normalize: "first" or "none".
+        head: Maps embeddings to the predictions that supervised terms share, or none.
+        settings: JSON values that say what this loss is; a run is only continued if they are equal.
     """
 
     def __init__(
-        self, terms: Mapping[str, tuple[Objective, float]], normalize: Literal["first", "none"] = "first"
+        self,
+        terms: Mapping[str, tuple[Objective, float]],
+        normalize: Literal["first", "none"] = "first",
+        head: nn.Module | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if not terms:
@@ -98,6 +104,8 @@ class Composite(nn.Module):
         self.terms = nn.ModuleDict({name: objective for name, (objective, _) in terms.items()})
         self.weights = {name: weight for name, (_, weight) in terms.items()}
         self.normalize = normalize
+        self.head = head
+        self.settings = None if settings is None else dict(settings)
         self.register_buffer("first", torch.full((len(terms),), torch.nan))
 
     first: Float[Tensor, " terms"]
@@ -116,6 +124,16 @@ class Composite(nn.Module):
     def needs_decoded(self) -> bool:
         """Whether networks are decoded."""
         return any(objective.needs_decoded for objective in self.objectives)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether a step may mix networks of many specs."""
+        return all(objective.mixes for objective in self.objectives)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Properties of the networks the terms need."""
+        return tuple(dict.fromkeys(name for objective in self.objectives for name in objective.labels))
 
     @property
     def objectives(self) -> list[Objective]:

@@ -20,7 +20,8 @@ class Step:
     rows `M .. 2M-1` the second views of the same networks.
 
     Args:
-        weights: What must be rebuilt: permuted where the view is, but without noise or erasing.
+        weights: What must be rebuilt: permuted where the view is, but without noise or erasing. In a step
+            that mixes specs, which only objectives that `mixes` see, it holds the first spec's networks.
         encoder: The encoder in training.
         encoded: Its codes of the (noisy) views.
         decoded: The rebuilt views, or none if nothing is decoded.
@@ -29,6 +30,7 @@ class Step:
         targets: Outputs of the originals on them, shape `(networks, queries, classes)`, or none.
         population: Executes weights on queries: `population(weights, queries)`.
         labels: Property name -> numbers, shape `(networks,)`.
+        predictions: What the loss's head makes of the embeddings, or none without a head.
     """
 
     weights: Weights
@@ -40,6 +42,7 @@ class Step:
     targets: Float[Tensor, "networks queries classes"] | None = None
     population: Callable[..., Tensor] | None = None
     labels: dict[str, Tensor] = field(default_factory=dict)
+    predictions: Float[Tensor, "_ width"] | None = None
 
 
 class Objective(nn.Module, ABC):
@@ -50,12 +53,16 @@ class Objective(nn.Module, ABC):
         needs_decoded: Networks must be decoded for it.
         needs_queries: Networks must be decoded whole and executed for it.
         views: Views per network it needs.
+        mixes: It looks at embeddings, predictions and labels alone, so a step may mix networks of many specs.
+        labels: Properties of the networks it needs.
     """
 
     name: ClassVar[str]
     needs_decoded: ClassVar[bool] = False
     needs_queries: ClassVar[bool] = False
     views: ClassVar[int] = 1
+    mixes: ClassVar[bool] = False
+    labels: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, step: Step) -> dict[str, Float[Tensor, ""]]:

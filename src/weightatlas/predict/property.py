@@ -1,23 +1,20 @@
 """PropertyPredictor: from networks to their properties, in scikit-learn's manner."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from weightatlas.atomic import replacing, write_text
 from weightatlas.encoders.base import Encoder, settings_of
-from weightatlas.errors import ConfigError, DataError, FileError, RunError
+from weightatlas.errors import ConfigError, DataError, RunError
 from weightatlas.predict import intervals, metrics
 from weightatlas.predict.features import Networks, features_of, labels_of
+from weightatlas.predict.finetune import Finetuned, Finetuning, finetune
 from weightatlas.predict.ridge import LAMBDAS, Ridge, fit_ridge
+from weightatlas.predict.saved import fitted_of, read_finetuned, read_head, write_head
 from weightatlas.predict.trees import Trees, fit_trees
 from weightatlas.weights.batch import Batch
-
-_RIDGE = ("mean", "std", "weight", "bias", "chosen", "scores")
 
 
 class PropertyPredictor:
@@ -42,7 +39,9 @@ class PropertyPredictor:
         encoder: An encoder, or a floor: "layer_statistics" or "weights".
         head: "ridge" (closed form) or "boosting" (scikit-learn's histogram trees).
         lambdas: Regularizations the ridge chooses from.
-        seed: Seed of the trees.
+        seed: Seed of the trees, and of a finetuned head.
+        finetune: Train a copy of the encoder with a head of its own end to end; `head` then takes no part.
+            True takes the default `Finetuning`.
     """
 
     def __init__(
@@ -51,15 +50,18 @@ class PropertyPredictor:
         head: Literal["ridge", "boosting"] = "ridge",
         lambdas: tuple[float, ...] = LAMBDAS,
         seed: int = 0,
+        finetune: bool | Finetuning = False,
     ) -> None:
         self.encoder = encoder
         self.head = head
         self.lambdas = lambdas
         self.seed = seed
+        self.finetune = finetune
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {"encoder": self.encoder, "head": self.head, "lambdas": self.lambdas, "seed": self.seed}
+        names = ("encoder", "head", "lambdas", "seed", "finetune")
+        return {name: getattr(self, name) for name in names}
 
     def set_params(self, **params: Any) -> Self:
         """Change constructor arguments; refit afterwards.
@@ -80,13 +82,15 @@ class PropertyPredictor:
 
     def __repr__(self) -> str:
         source = self.encoder if isinstance(self.encoder, str) else self.encoder.name
-        return f"PropertyPredictor({source!r}, head={self.head!r})"
+        how = "finetune=True" if self._tuning is not None else f"head={self.head!r}"
+        return f"PropertyPredictor({source!r}, {how})"
 
     def fit(
         self,
         networks: Batch | Networks,
         properties: str | tuple[str, ...],
         validation: Batch | Networks | None = None,
+        out: str | Path | None = None,
     ) -> Self:
         """Learn to predict one property, or several at once.
 
@@ -94,7 +98,9 @@ class PropertyPredictor:
             networks: A zoo or a batch with labels.
             properties: Names of the properties.
             validation: Held-out networks for choosing the regularization and for intervals. Default:
-                the val split of a whole zoo; leave-one-out for anything else.
+                the val split of a whole zoo; leave-one-out for anything else. Finetuning keeps the state
+                that is best on them.
+            out: Run folder of a finetuning; the same call continues it. Closed-form heads need none.
 
         Raises:
             DataError: A property is missing or not finite.
@@ -104,17 +110,15 @@ class PropertyPredictor:
             validation = networks.split("val")  # type: ignore[union-attr]
         if "train" in _splits(networks):
             networks = networks.split("train")  # type: ignore[union-attr]
-        data = self._table(networks, names)
-        held = None if validation is None else self._table(validation, names)
-        if self.head == "ridge":
-            self.fitted_: Ridge | Trees = fit_ridge(*data, validation=held, lambdas=self.lambdas)
-        elif self.head == "boosting":
-            self.fitted_ = fit_trees(*data, validation=held, seed=self.seed)
+        batch = _batch(networks, names)
+        held = None if validation is None else _batch(validation, names)
+        if self._tuning is not None:
+            self.fitted_: Ridge | Trees | Finetuned = self._finetuned(batch, names, held, out)
         else:
-            raise ConfigError(f"There is no head '{self.head}'.", todo="Known: ridge, boosting.")
+            self.fitted_ = self._headed(batch, names, held)
         self.properties_ = names
         self.single_ = isinstance(properties, str)
-        self.residuals_ = None if held is None else held[1] - self.fitted_.predict(held[0])
+        self.residuals_ = None if held is None else labels_of(held, names).cpu() - self._answer(held)
         return self
 
     def predict(self, networks: Batch | Networks) -> Float[Tensor, "networks *targets"]:
@@ -124,7 +128,7 @@ class PropertyPredictor:
             Float64, shape `(networks,)` for one property given by name, else `(networks, targets)`.
         """
         self._require_fit()
-        predicted = self.fitted_.predict(features_of(self.encoder, _batch(networks, ())).cpu())
+        predicted = self._answer(_batch(networks, ()))
         return predicted[:, 0] if self.single_ else predicted
 
     def interval(
@@ -158,8 +162,8 @@ class PropertyPredictor:
         self._require_fit()
         if "test" in _splits(networks):
             networks = networks.split("test")  # type: ignore[union-attr]
-        features, true = self._table(networks, self.properties_)
-        predicted = self.fitted_.predict(features)
+        batch = _batch(networks, self.properties_)
+        predicted, true = self._answer(batch), labels_of(batch, self.properties_).cpu()
         compare = {"r2": metrics.r2, "kendall": metrics.kendall}
         scores = [
             metrics.mae(predicted[:, t], true[:, t])
@@ -170,12 +174,10 @@ class PropertyPredictor:
         return sum(scores) / len(scores)
 
     def save(self, folder: str | Path) -> None:
-        """Write the head as safetensors and JSON; the encoder is saved on its own."""
+        """Write the head as safetensors and JSON; a finetuned encoder along with it, any other on its own."""
         self._require_fit()
         source = self.encoder if isinstance(self.encoder, str) else settings_of(self.encoder)
-        tensors = {} if self.residuals_ is None else {"residuals": self.residuals_}
         about: dict[str, Any] = {
-            "version": 1,
             "encoder": source,
             "head": self.head,
             "lambdas": list(self.lambdas),
@@ -183,15 +185,7 @@ class PropertyPredictor:
             "properties": list(self.properties_),
             "single": self.single_,
         }
-        if isinstance(self.fitted_, Ridge):
-            tensors |= {name: getattr(self.fitted_, name) for name in _RIDGE}
-        else:
-            tensors |= {"features": self.fitted_.features, "targets": self.fitted_.targets}
-            about["rounds"] = list(self.fitted_.rounds)
-        contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-        with replacing(Path(folder) / "predictor.safetensors") as temporary:
-            save_file(contiguous, temporary)
-        write_text(Path(folder) / "predictor.json", json.dumps(about, indent=1) + "\n")
+        write_head(folder, self.fitted_, self.residuals_, about, self._tuning)
 
     @classmethod
     def load(cls, folder: str | Path, encoder: Encoder | None = None) -> "PropertyPredictor":
@@ -199,35 +193,65 @@ class PropertyPredictor:
 
         Args:
             folder: Where `save` wrote to.
-            encoder: The encoder it was fitted with, unless it was a floor.
+            encoder: The encoder it was fitted with, unless it was a floor or was finetuned.
 
         Raises:
             FileError: The folder holds no predictor, or a damaged one.
             RunError: The encoder is missing or another one.
         """
-        folder = Path(folder)
-        try:
-            about = json.loads((folder / "predictor.json").read_text(encoding="utf-8"))
-            tensors = load_file(folder / "predictor.safetensors")
-        except Exception as error:
-            raise FileError(f"{folder} holds no readable predictor: {error}") from None
-        source = about["encoder"] if isinstance(about["encoder"], str) else encoder
-        if source is None or (isinstance(source, Encoder) and settings_of(source) != about["encoder"]):
-            name = about["encoder"]["encoder"]
+        about, tensors = read_head(folder)
+        source, tuning = about["encoder"] if isinstance(about["encoder"], str) else encoder, False
+        if about.get("finetune") is not None:
+            tuning = Finetuning.build(about["finetune"], where=f"In {folder}/predictor.json.")
+            fitted = read_finetuned(folder, about, tensors, tuning)
+            source = fitted.encoder
+        elif source is None or (isinstance(source, Encoder) and settings_of(source) != about["encoder"]):
+            wanted: Any = about["encoder"]
+            name = wanted["encoder"]
             raise RunError(f"This head belongs to an encoder '{name}'; none or another one was given.")
-        predictor = cls(source, about["head"], tuple(about["lambdas"]), about["seed"])
+        else:
+            fitted = fitted_of(about, tensors)
+        predictor = cls(source, about["head"], tuple(about["lambdas"]), about["seed"], tuning)
         predictor.properties_, predictor.single_ = tuple(about["properties"]), about["single"]
         predictor.residuals_ = tensors.get("residuals")
-        if about["head"] == "ridge":
-            predictor.fitted_ = Ridge(*(tensors[name] for name in _RIDGE))
-        else:
-            table = tensors["features"], tensors["targets"]
-            predictor.fitted_ = fit_trees(*table, rounds=tuple(about["rounds"]), seed=about["seed"])
+        predictor.fitted_ = fitted
         return predictor
 
-    def _table(self, networks: Batch | Networks, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    @property
+    def _tuning(self) -> Finetuning | None:
+        """How to finetune, or none."""
+        return Finetuning() if self.finetune is True else (self.finetune or None)
+
+    def _finetuned(
+        self, batch: Batch, names: tuple[str, ...], held: Batch | None, out: str | Path | None
+    ) -> Finetuned:
+        """Train the encoder and a head together."""
+        if isinstance(self.encoder, str) or self._tuning is None:
+            raise ConfigError(
+                f"'{self.encoder}' cannot be finetuned.",
+                todo="Pass an encoder, for example create_encoder('sne').",
+            )
+        place = None if out is None else Path(out)
+        return finetune(self.encoder, batch, names, self._tuning, held, place, self.seed)
+
+    def _answer(self, batch: Batch) -> Tensor:
+        """Predict with whatever was fitted."""
+        if isinstance(self.fitted_, Finetuned):
+            return self.fitted_.predict(batch)
+        return self.fitted_.predict(features_of(self.encoder, batch).cpu())
+
+    def _headed(self, batch: Batch, names: tuple[str, ...], validation: Batch | None) -> Ridge | Trees:
+        """Fit a head on the encoder as it is."""
+        data = self._table(batch, names)
+        held = None if validation is None else self._table(validation, names)
+        if self.head == "ridge":
+            return fit_ridge(*data, validation=held, lambdas=self.lambdas)
+        if self.head == "boosting":
+            return fit_trees(*data, validation=held, seed=self.seed)
+        raise ConfigError(f"There is no head '{self.head}'.", todo="Known: ridge, boosting.")
+
+    def _table(self, batch: Batch, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """Features and targets of networks."""
-        batch = _batch(networks, names)
         return features_of(self.encoder, batch).cpu(), labels_of(batch, names).cpu()
 
     def _require_fit(self) -> None:

@@ -1,0 +1,96 @@
+"""Fitted predictors on disk: safetensors and JSON, no code."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from weightatlas.atomic import replacing, write_text
+from weightatlas.encoders.io import from_pretrained, save_pretrained
+from weightatlas.errors import FileError
+from weightatlas.objectives.property import Target
+from weightatlas.predict.finetune import Finetuned, Finetuning, supervised
+from weightatlas.predict.ridge import Ridge
+from weightatlas.predict.trees import Trees, fit_trees
+
+_RIDGE = ("mean", "std", "weight", "bias", "chosen", "scores")
+
+
+def write_head(
+    folder: str | Path,
+    fitted: Ridge | Trees | Finetuned,
+    residuals: Tensor | None,
+    about: dict[str, Any],
+    tuning: Finetuning | None,
+) -> None:
+    """Write a fitted head, and the encoder if it was trained along; `predictor.json` comes last.
+
+    Args:
+        folder: Where to; made if missing.
+        fitted: What was fitted.
+        residuals: Errors on validation networks, or none.
+        about: JSON values of the predictor.
+        tuning: Settings of a finetuning.
+    """
+    folder = Path(folder)
+    tensors = {} if residuals is None else {"residuals": residuals}
+    if isinstance(fitted, Ridge):
+        tensors |= {name: getattr(fitted, name) for name in _RIDGE}
+    elif isinstance(fitted, Trees):
+        tensors |= {"features": fitted.features, "targets": fitted.targets}
+        about = {**about, "rounds": list(fitted.rounds)}
+    else:
+        tensors |= {f"loss.{name}": value for name, value in fitted.loss.state_dict().items()}
+        settings = fitted.loss.settings or {}
+        targets = [target.model_dump() for target in fitted.property.targets]
+        tuned = None if tuning is None else tuning.model_dump(mode="json")
+        about = {**about, "finetune": tuned, "targets": targets, "width": settings["width"]}
+        save_pretrained(fitted.encoder, folder / "encoder")
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(folder / "predictor.safetensors") as temporary:
+        save_file(contiguous, temporary)
+    write_text(folder / "predictor.json", json.dumps({"version": 1, **about}, indent=1) + "\n")
+
+
+def read_head(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read what `write_head` wrote.
+
+    Raises:
+        FileError: The folder holds no predictor, or a damaged one.
+    """
+    folder = Path(folder)
+    try:
+        about = json.loads((folder / "predictor.json").read_text(encoding="utf-8"))
+        return about, load_file(folder / "predictor.safetensors")
+    except Exception as error:
+        raise FileError(f"{folder} holds no readable predictor: {error}") from None
+
+
+def fitted_of(about: dict[str, Any], tensors: dict[str, Tensor]) -> Ridge | Trees:
+    """Make a ridge or trees again; trees are fitted again from their training table."""
+    if about["head"] == "ridge":
+        return Ridge(*(tensors[name] for name in _RIDGE))
+    table = tensors["features"], tensors["targets"]
+    return fit_trees(*table, rounds=tuple(about["rounds"]), seed=about["seed"])
+
+
+def read_finetuned(
+    folder: str | Path, about: dict[str, Any], tensors: dict[str, Tensor], tuning: Finetuning
+) -> Finetuned:
+    """Make a finetuned encoder and its head again.
+
+    Raises:
+        FileError: The head does not fit the settings.
+    """
+    targets = [Target.build(target) for target in about["targets"]]
+    loss = supervised(targets, about["width"], tuning, about["seed"])
+    own = {n.removeprefix("loss."): v for n, v in tensors.items() if n.startswith("loss.")}
+    try:
+        loss.load_state_dict(own)
+    except RuntimeError as error:
+        raise FileError(f"The head in {folder} is damaged.", where=str(error).splitlines()[0]) from None
+    encoder = from_pretrained(Path(folder) / "encoder")
+    return Finetuned(encoder, loss.eval().to(torch.device("cpu")), [])
