@@ -19,8 +19,8 @@ class Origin(Config):
     """How one tensor was kept in the file, and how to give it back.
 
     Example:
-        >>> Origin(key="dense/kernel", dtype="float64", shape=(3, 2), axes=(1, 0), error=1e-9).lossy
-        True
+        >>> Origin(key="dense/kernel", dtype="float64", shape=(3, 2), axes=(1, 0), lossy=True, error=1e-9).error
+        1e-09
 
     Args:
         key: Its key in the file, before anything was renamed.
