@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.encoders import small
-from weightatlas.encoders.base import Autoencoder, encoders
+from weightatlas.encoders.base import Autoencoder, Encoder, encoders
 from weightatlas.encoders.io import create_encoder, from_pretrained, save_pretrained
 from weightatlas.errors import ConfigError, FileError
 from weightatlas.weights.batch import batch_of
@@ -19,9 +19,8 @@ SIZES = {
 }
 
 
-def adapted(name: str) -> Autoencoder:
-    encoder = create_encoder(name, small.spec(), seed=4, **SIZES[name])
-    assert isinstance(encoder, Autoencoder)
+def adapted(name: str) -> Encoder:
+    encoder = create_encoder(name, small.spec(), seed=4, **SIZES.get(name, {}))
     encoder.bind(small.network(), small.queries())
     encoder.adapt(batch_of(small.values(12), small.spec()))
     return encoder.eval()
@@ -31,14 +30,15 @@ def adapted(name: str) -> Autoencoder:
 def test_reload_is_bit_equal(name: str, tmp_path: Path):
     encoder = adapted(name)
     again = from_pretrained(save_pretrained(encoder, tmp_path / "e"))
-    assert isinstance(again, Autoencoder)
     again.bind(small.network())
     weights = batch_of(small.values(3, seed=2), small.spec()).groups[0]
     assert torch.equal(again.encode(weights).codes, encoder.encode(weights).codes)
-    assert torch.equal(again.reconstruct(weights), encoder.reconstruct(weights))
+    assert torch.equal(again.encode(weights).embedding, encoder.encode(weights).embedding)
+    if isinstance(encoder, Autoencoder) and isinstance(again, Autoencoder):
+        assert torch.equal(again.reconstruct(weights), encoder.reconstruct(weights))
     assert again.config == encoder.config
     assert again.spec == encoder.spec
-    assert "layout" in (tmp_path / "e" / "README.md").read_text()
+    assert ("layout" in (tmp_path / "e" / "README.md").read_text()) == (encoder.spec is not None)
 
 
 def test_the_seed_decides_the_start_and_leaves_the_stream_alone():

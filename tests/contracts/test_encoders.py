@@ -1,0 +1,140 @@
+"""What every registered encoder promises, tested by being registered."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.encoders import small
+from tests.encoders.test_io import SIZES
+from weightatlas.encoders.base import Autoencoder, Encoder, encoders
+from weightatlas.encoders.heads import HeadConfig
+from weightatlas.encoders.io import create_encoder, from_pretrained, save_pretrained
+from weightatlas.errors import WeightAtlasError
+from weightatlas.fit import FitConfig
+from weightatlas.predict.finetune import Finetuning, finetune
+from weightatlas.symmetry.verify import spec_of
+from weightatlas.weights.batch import Batch, batch_of, weights_of
+from weightatlas.weights.spec import NetworkSpec
+
+NAMES = encoders.names()
+
+
+def other_spec() -> NetworkSpec:
+    return spec_of(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)), (4,))
+
+
+def made(name: str) -> Encoder:
+    encoder = create_encoder(name, small.spec(), seed=4, **SIZES.get(name, {}))
+    encoder.bind(small.network(), small.queries())
+    return encoder
+
+
+def adapted(name: str) -> Encoder:
+    encoder = made(name)
+    encoder.adapt(batch_of(small.values(12), small.spec()))
+    return encoder.eval()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_described(name: str):
+    factory = encoders.get(name)
+    assert isinstance(factory, type)
+    assert factory.name == name
+    assert factory.accepts in ("one", "family", "any")
+    assert factory.__doc__
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_embeddings_are_finite_vectors_in_the_callers_order(name: str):
+    encoder = adapted(name)
+    values = small.values(6, seed=2)
+    embedded = encoder.embed(batch_of(values, small.spec()))
+    assert embedded.shape[0] == 6
+    assert embedded.dtype == torch.float32
+    assert bool(torch.isfinite(embedded).all())
+    turned = encoder.embed(batch_of(values.flip(0), small.spec()))
+    torch.testing.assert_close(turned.flip(0), embedded, rtol=1e-4, atol=1e-5)
+    parts = encoder.embed(batch_of(values, small.spec()), chunk=2)
+    torch.testing.assert_close(parts, embedded, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_encoding_is_deterministic_and_masks_fit_codes(name: str):
+    encoder, weights = adapted(name), weights_of(small.values(5, seed=2), small.spec())
+    with torch.no_grad():
+        first, second = encoder.encode(weights), encoder.encode(weights)
+    assert torch.equal(first.embedding, second.embedding)
+    assert first.mask.shape == first.codes.shape[:2]
+    if isinstance(encoder, Autoencoder):
+        assert tuple(first.codes.shape[1:]) == tuple(encoder.code_shape(small.spec()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_reach_every_trained_parameter(name: str):
+    encoder = made(name)
+    encoder.adapt(batch_of(small.values(12), small.spec()))
+    encoder.train()
+    if not any(p.requires_grad for p in encoder.parameters()):
+        return
+    for _ in range(2):  # Parts that start at zero let gradients through only after one step.
+        encoder.zero_grad()
+        encoded = encoder.encode(weights_of(small.values(8), small.spec()))
+        loss = (encoded.embedding - 1).square().sum()
+        if isinstance(encoder, Autoencoder):
+            loss = loss + (encoder.decode(encoded.codes, small.spec()).weights - 1).square().sum()
+        loss.backward()
+        with torch.no_grad():
+            for parameter in encoder.parameters():
+                if parameter.grad is not None:
+                    parameter -= 1e-2 * parameter.grad.sign()
+    idle = [n for n, p in encoder.named_parameters() if p.requires_grad and not _moved(p)]
+    assert not idle
+
+
+def _moved(parameter: nn.Parameter) -> bool:
+    return parameter.grad is not None and bool((parameter.grad != 0).any())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reload_gives_the_same_bits(name: str, tmp_path: Path):
+    encoder = adapted(name)
+    again = from_pretrained(save_pretrained(encoder, tmp_path))
+    again.bind(small.network())
+    batch = batch_of(small.values(3, seed=2), small.spec())
+    assert torch.equal(again.embed(batch), encoder.embed(batch))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_layouts_are_encoded_or_refused_by_name(name: str):
+    encoder, spec = adapted(name), other_spec()
+    others = batch_of(torch.randn(3, spec.params), spec)
+    if encoder.accepts == "one":
+        with pytest.raises(WeightAtlasError, match=f"{name}|layout"):
+            encoder.embed(others)
+        return
+    if encoder.accepts == "any":
+        both = Batch((weights_of(small.values(2), small.spec()), _after(others, 2)))
+        alone = encoder.embed(others)
+        torch.testing.assert_close(encoder.embed(both)[2:], alone, rtol=1e-4, atol=1e-5)
+
+
+def _after(batch: Batch, start: int):
+    from weightatlas.weights.batch import Weights
+
+    group = batch.groups[0]
+    return Weights(group.values, group.spec, group.rows + start)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains_on_a_property(name: str):
+    """Through the one training loop, with the head and the state that the estimator uses."""
+    encoder = made(name)
+    if not any(p.requires_grad for p in encoder.parameters()):
+        return
+    values = small.values(16)
+    batch = batch_of(values, small.spec(), size=values.square().mean(1))
+    settings = Finetuning(head=HeadConfig(), fit=FitConfig(passes=1, batch=8, device="cpu"))
+    found = finetune(encoder, batch, ["size"], settings)
+    assert bool(torch.isfinite(found.predict(batch)).all())
