@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from weightatlas.encoders.activation import Activation, ActivationConfig
+from weightatlas.encoders.activation_chart import bases, project
 from weightatlas.encoders.io import create_encoder, from_pretrained, save_pretrained
 from weightatlas.encoders.rounding import fit_rounding
 from weightatlas.errors import ConfigError, DataError, NoCode, SpecError
@@ -128,7 +129,7 @@ def test_embedding_ignores_the_order_of_neurons() -> None:
 def test_projection_passes_gradients_and_keeps_decoded_networks() -> None:
     encoder, _, spec, values = made("digits_cnn")
     decoded = encoder.reconstruct(weights_of(values, spec)).requires_grad_(True)
-    projected = encoder.project(decoded, encoder.bases(decoded.detach()))
+    projected = project(encoder, decoded, bases(encoder, decoded.detach()))
     assert torch.allclose(projected, decoded, atol=1e-3)
     projected.square().sum().backward()
     assert decoded.grad is not None

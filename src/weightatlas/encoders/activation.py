@@ -9,7 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from weightatlas.config import Config
+from weightatlas.encoders.activation_chart import basis_chart
 from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders
+from weightatlas.encoders.charts import Chart
 from weightatlas.encoders.moments import columns_of, cross_moment, leading_axes, second_moment
 from weightatlas.encoders.ranks import coded_layers, even_ranks, share_ranks
 from weightatlas.encoders.rounding import Rounding, rounded
@@ -23,7 +25,6 @@ from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.spec import NetworkSpec
 from weightatlas.weights.vector import unflatten
 
-Bases = list[Float[Tensor, "networks _ _"]]
 CHUNK = 16  # networks whose unfolded inputs are held at once
 
 
@@ -125,15 +126,15 @@ class Activation(Autoencoder):
         saved = [torch.zeros(layer.columns, dtype=torch.float64) for layer in self.layers]
 
         def shares(part: Tensor) -> list[Tensor]:
-            tape, found = self._tape(part), []
-            for index, columns in self._stream(tape):
+            tape, found = self.tape(part), []
+            for index, columns in self.stream(tape):
                 energy, axes = torch.linalg.eigh(second_moment(columns))
                 on_axes = self.layers[index].read(tape.state).double() @ axes
                 share = energy.clamp(min=0) * on_axes.square().sum(1)
                 found.append((share / share.sum(1, keepdim=True)).flip(1).sum(0).cpu())
             return found
 
-        for found in self._in_chunks(shares, values):
+        for found in self.in_chunks(shares, values):
             for total, share in zip(saved, found, strict=True):
                 total += share / len(values)
         ranks = share_ranks(self.layers, saved, self.budget - self.raw_numbers)
@@ -156,7 +157,7 @@ class Activation(Autoencoder):
             rounding: How to round each number of a code, from `fit_rounding`; none keeps them exact.
         """
         self.require(weights.spec)
-        parts = self._in_chunks(lambda part: self._encode(part, rounding), weights.values)
+        parts = self.in_chunks(lambda part: self._encode(part, rounding), weights.values)
         codes = torch.cat([flat for flat, _ in parts])[:, None]
         mask = torch.ones(codes.shape[:2], dtype=torch.bool, device=codes.device)
         return Encoded(codes, mask, torch.cat([embedding for _, embedding in parts]))
@@ -195,51 +196,29 @@ class Activation(Autoencoder):
     def decode(self, codes: Float[Tensor, "networks codes width"], spec: NetworkSpec) -> Decoded:
         """Rebuild networks layer by layer, running what is already decoded on the shared images."""
         self.require(spec)
-        return Decoded(torch.cat(self._in_chunks(self._decode, codes[:, 0])))
+        return Decoded(torch.cat(self.in_chunks(self._decode, codes[:, 0])))
 
-    @torch.no_grad()
-    def bases(self, values: Float[Tensor, "networks params"]) -> Bases:
-        """Return the basis of each coded layer of decoded networks, orthonormal columns."""
+    def chart(self, codes: Float[Tensor, "networks codes width"], spec: NetworkSpec) -> Chart:
+        """Refine in weight space, within the bases of the current networks."""
+        return basis_chart(self, self.decode(codes, spec).weights)
 
-        def axes(part: Tensor) -> Bases:
-            stream = self._stream(self._tape(part))
-            return [self._basis(i, second_moment(columns), len(part))[0] for i, columns in stream]
-
-        found = self._in_chunks(axes, values)
-        return [torch.cat([part[i] for part in found]) for i in range(len(self.layers))]
-
-    def project(
-        self, values: Float[Tensor, "networks params"], bases: Bases
-    ) -> Float[Tensor, "networks params"]:
-        """Drop from each layer what lies outside its basis; gradients flow through.
-
-        Args:
-            values: Networks as rows.
-            bases: One basis per layer, from `bases`.
-        """
-        state = unflatten(values, self.layout)
-        for index, basis in enumerate(bases):
-            rows = self.layers[index].read(state)
-            self.layers[index].write(state, (rows @ basis) @ basis.transpose(1, 2))
-        return torch.cat([state[t.name].flatten(1) for t in self.layout.tensors], dim=1)
-
-    def _in_chunks(self, work: Callable[[Tensor], Any], values: Tensor) -> list[Any]:
+    def in_chunks(self, work: Callable[[Tensor], Any], values: Tensor) -> list[Any]:
         """Work on a few networks at a time, side by side on one-thread workers."""
         return side_by_side(work, values.split(CHUNK), self.workers)
 
     def _encode(
         self, values: Float[Tensor, "networks params"], rounding: Rounding | None
     ) -> tuple[Tensor, Tensor]:
-        original, rebuilt = self._tape(values), self._tape(values, only=self.raw)
+        original, rebuilt = self.tape(values), self.tape(values, only=self.raw)
         places, marks = self.places(), []
         codes = values.new_zeros(len(values), self.budget)
         for name, place in zip(self.raw, places, strict=False):
             codes[:, place] = rounded(original.state[name].flatten(1), place, rounding)
             rebuilt.state[name] = codes[:, place].reshape_as(original.state[name])
-        for (index, a), (_, b) in zip(self._stream(original), self._stream(rebuilt), strict=True):
+        for (index, a), (_, b) in zip(self.stream(original), self.stream(rebuilt), strict=True):
             rows = self.layers[index].read(original.state)
             moment = second_moment(b)
-            basis, energy = self._basis(index, moment, len(values))
+            basis, energy = self.basis(index, moment, len(values))
             # Least squares of the original's outputs on decoded inputs, in eigenvector coordinates.
             mixed = torch.bmm(basis.transpose(1, 2), cross_moment(b, a, len(values)))
             code = torch.bmm(rows, mixed.transpose(1, 2)) / energy.sqrt()[:, None]  # in units of outputs
@@ -251,11 +230,11 @@ class Activation(Autoencoder):
 
     def _decode(self, codes: Float[Tensor, "networks width"]) -> Float[Tensor, "networks params"]:
         places = self.places()
-        tape = self._tape(codes.new_zeros(len(codes), self.layout.params), only=[])
+        tape = self.tape(codes.new_zeros(len(codes), self.layout.params), only=[])
         for tensor, place in zip(self.kept, places, strict=False):
             tape.state[tensor.name] = codes[:, place].reshape(len(codes), *tensor.shape)
-        for index, columns in self._stream(tape):
-            basis, energy = self._basis(index, second_moment(columns), len(codes))
+        for index, columns in self.stream(tape):
+            basis, energy = self.basis(index, second_moment(columns), len(codes))
             self._set_code(tape.state, index, codes[:, places[len(self.raw) + index]], basis, energy)
         return torch.cat([tape.state[t.name].flatten(1) for t in self.layout.tensors], dim=1)
 
@@ -271,13 +250,13 @@ class Activation(Autoencoder):
         code = code.reshape(len(code), self.layers[index].rows, -1)
         self.layers[index].write(state, torch.bmm(code * damped[:, None], basis.transpose(1, 2)))
 
-    def _basis(self, index: int, moment: Tensor, networks: int) -> tuple[Tensor, Tensor]:
+    def basis(self, index: int, moment: Tensor, networks: int) -> tuple[Tensor, Tensor]:
         """Return the leading eigenvectors of a layer's inputs and their energies, for every network."""
         axes, energy = leading_axes(moment, int(self.ranks[index]), bool(self.layers[index].bias))
         kind = self.queries.dtype
         return axes.to(kind).expand(networks, -1, -1), energy.to(kind).expand(networks, -1)
 
-    def _stream(self, tape: Tape) -> Iterator[tuple[int, Float[Tensor, "_ columns samples"]]]:
+    def stream(self, tape: Tape) -> Iterator[tuple[int, Float[Tensor, "_ columns samples"]]]:
         """Run a network and stop before each coded layer, so that its weights can be set first.
 
         Yields the layer's index and its inputs as columns, with a last row of ones if it has a bias.
@@ -294,7 +273,7 @@ class Activation(Autoencoder):
                 yield index, columns_of(step.operation, inputs[0], self.layers[index])
             slots[step.output] = step.operation.forward(tape, *inputs)
 
-    def _tape(self, values: Float[Tensor, "networks params"], only: list[str] | None = None) -> Tape:
+    def tape(self, values: Float[Tensor, "networks params"], only: list[str] | None = None) -> Tape:
         """Prepare a run; `only` limits the tensors that are known at its start."""
         state = unflatten(values, self.layout)
         return Tape({n: state[n] for n in (state if only is None else only)}, len(values), Workspace())

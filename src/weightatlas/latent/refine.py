@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightatlas.config import Config
+from weightatlas.encoders.charts import Chart
 from weightatlas.errors import DataError
-from weightatlas.latent.charts import Chart
 from weightatlas.population.forward import Population
 from weightatlas.progress import track
 from weightatlas.runtime import generator_of, threads
@@ -75,21 +75,16 @@ def refine(
     Raises:
         DataError: Targets, queries and networks differ in number.
     """
-    if targets.shape[:2] != (len(chart.start), len(queries)):
-        raise DataError(
-            f"Refinement of {len(chart.start)} networks on {len(queries)} queries needs as many targets, "
-            f"got {tuple(targets.shape[:2])}."
-        )
+    check(chart, targets, queries)
     x = chart.start.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([x], lr=config.lr or chart.lr, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(config.steps, 1))
     losses = []
-    settle_after = {config.steps * (i + 1) // config.settles for i in range(config.settles)}
     # Decoders of small networks are many small kernels: splitting each over threads gives little and
     # collapses when another program uses a core. Populations bring workers of their own.
     with threads(1), track(config.steps, "Refining codes") as bar:
         for step in range(1, config.steps + 1):
-            index = _draw(len(queries), config, step).to(queries.device)
+            index = draw(len(queries), config, step).to(queries.device)
             optimizer.zero_grad()
             outputs = population(chart.decode(x), queries[index])
             loss = distance(outputs, targets[:, index], config.loss)
@@ -97,7 +92,7 @@ def refine(
             optimizer.step()
             schedule.step()
             losses.append(float(loss.mean().detach()))
-            if chart.settle is not None and step in settle_after:
+            if chart.settle is not None and settles(config, step):
                 with torch.no_grad():
                     x.copy_(chart.settle(x))
             bar.advance(note=f"loss {losses[-1]:.4f}")
@@ -120,7 +115,25 @@ def distance(
     return (outputs - targets).square().mean((1, 2))
 
 
-def _draw(pool: int, config: RefineConfig, step: int) -> Tensor:
+def check(chart: Chart, targets: Tensor, queries: Tensor) -> None:
+    """Refuse targets that do not belong to the networks and queries.
+
+    Raises:
+        DataError: Targets, queries and networks differ in number.
+    """
+    if targets.shape[:2] != (len(chart.start), len(queries)):
+        raise DataError(
+            f"Refinement of {len(chart.start)} networks on {len(queries)} queries needs as many targets, "
+            f"got {tuple(targets.shape[:2])}."
+        )
+
+
+def settles(config: RefineConfig, step: int) -> bool:
+    """Say whether positions are put back on what codes can express after this step (counted from 1)."""
+    return step in {config.steps * (i + 1) // config.settles for i in range(config.settles)}
+
+
+def draw(pool: int, config: RefineConfig, step: int) -> Tensor:
     """Choose the queries of one step; a pass over the pool uses each query once."""
     per_pass = max(pool // config.batch, 1)
     turn, part = divmod(step - 1, per_pass)

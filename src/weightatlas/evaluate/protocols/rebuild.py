@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from weightatlas.encoders.activation import Activation
 from weightatlas.encoders.base import Autoencoder
+from weightatlas.encoders.charts import Chart
 from weightatlas.evaluate.compression import Compressed
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units
 from weightatlas.evaluate.protocols.sizes import rebuilt, rounded_sizes, shared_bits
@@ -18,7 +20,8 @@ from weightatlas.evaluate.protocols.stage import Stage
 from weightatlas.evaluate.rate import rate_records, storage_baselines
 from weightatlas.evaluate.reconstruction import Reconstruction, compare
 from weightatlas.evaluate.reference import Reference, reference_of
-from weightatlas.latent.charts import Chart, chart_of, free_chart, random_chart
+from weightatlas.latent.charts import chart_of, free_chart, random_chart
+from weightatlas.latent.learned import learn_steps, refine_learned
 from weightatlas.latent.refine import RefineConfig, refine
 from weightatlas.population.initialize import initialize
 from weightatlas.results import Kind, Record
@@ -202,6 +205,29 @@ def rebuild_records(
     return [record for part in parts for record in part.records(**about)]
 
 
+def learned_records(stage: Stage, seed: int, tier: str, bench: str = "rebuild") -> list[Record]:
+    """Write the records of activation codes refined by steps learned on training networks."""
+    limits = {"smoke": 8, "laptop": 128, "paper": None}
+    config = RefineConfig(steps=10 if tier == "smoke" else 100, seed=seed)
+    trial, encoder = trial_of(stage, limits[tier]), activation_encoder(stage, images=1024, seed=seed)
+    pool, train = stage.pool.inputs, stage.train_values
+
+    def sets(turn: int) -> tuple[Chart, Tensor]:
+        order = torch.randperm(len(train), generator=generator_of("learned refinement", seed, turn))
+        values = train[order[: 8 if tier == "smoke" else 32].to(train.device)]
+        return chart_of(encoder, weights_of(values, stage.spec)), stage.population.outputs_no_grad(
+            values, pool
+        )
+
+    window = 5 if tier == "smoke" else 25
+    rule = learn_steps(sets, stage.population, pool, config, 1 if tier == "smoke" else 24, window, lr=1e-2)
+    chart = chart_of(encoder, trial.originals)
+    made = refine_learned(rule, chart, stage.population, trial.targets, pool, config).weights
+    result = compare(stage.exam, trial.originals.values, made, trial.reference, trial.outputs)
+    name = "activation, refined by learned steps"
+    return Rebuilt(name, "ours", chart.numbers, made, result).records(**stage.about(bench, seed))
+
+
 def size_records(stage: Stage, seed: int, tier: str, bench: str = "rebuild") -> list[Record]:
     """Write excess agreement against bits per parameter: ours, exact and rounded, and storage baselines."""
     trial, about = trial_of(stage, 8 if tier == "smoke" else 128), stage.about(bench, seed)
@@ -241,6 +267,8 @@ def rebuild_bench(
     units = [Unit(mark, seed, _unit(method, seed, tier)) for method, mark in marks.items() for seed in seeds]
     units.append(Unit("fp16", seeds[0], lambda stage: size_records(stage, seeds[0], tier)))
     units += [Unit("sane", seed, _unit("sane", seed, tier)) for seed in seeds]
+    learned = "activation, refined by learned steps"
+    units += [Unit(learned, seed, partial(learned_records, seed=seed, tier=tier)) for seed in seeds]
     return run_units("rebuild", tier, out, "digits", units)
 
 

@@ -1,0 +1,68 @@
+"""How activation codes are refined: in weight space, within the bases of the current networks."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightatlas.encoders.charts import Chart
+from weightatlas.encoders.moments import second_moment
+from weightatlas.weights.batch import weights_of
+from weightatlas.weights.vector import unflatten
+
+if TYPE_CHECKING:
+    from weightatlas.encoders.activation import Activation
+
+Bases = list[Float[Tensor, "networks _ _"]]
+
+
+def basis_chart(encoder: "Activation", start: Float[Tensor, "networks params"]) -> Chart:
+    """Start at decoded networks and move inside the span of their decoder's bases.
+
+    The bases move along with the layers before them, so networks are put back on what codes can
+    express whenever they settle.
+
+    Args:
+        encoder: Activation codes.
+        start: Decoded networks as rows.
+    """
+    held = [bases(encoder, start)]
+
+    def settle(x: Tensor) -> Tensor:
+        # Coding what is already nearly in the span changes it little, and later layers make up for it.
+        settled = encoder.reconstruct(weights_of(project(encoder, x, held[0]), encoder.layout))
+        held[0] = bases(encoder, settled)
+        return settled
+
+    parts = tuple(tensor.size for tensor in encoder.layout.tensors)
+    return Chart(start, lambda x: project(encoder, x, held[0]), encoder.budget, 1e-3, settle, parts)
+
+
+@torch.no_grad()
+def bases(encoder: "Activation", values: Float[Tensor, "networks params"]) -> Bases:
+    """Return the basis of each coded layer of decoded networks, orthonormal columns."""
+
+    def axes(part: Tensor) -> Bases:
+        stream = encoder.stream(encoder.tape(part))
+        return [encoder.basis(i, second_moment(columns), len(part))[0] for i, columns in stream]
+
+    found = encoder.in_chunks(axes, values)
+    return [torch.cat([part[i] for part in found]) for i in range(len(encoder.layers))]
+
+
+def project(
+    encoder: "Activation", values: Float[Tensor, "networks params"], axes: Bases
+) -> Float[Tensor, "networks params"]:
+    """Drop from each layer what lies outside its basis; gradients flow through.
+
+    Args:
+        encoder: Activation codes.
+        values: Networks as rows.
+        axes: One basis per layer, from `bases`.
+    """
+    state = unflatten(values, encoder.layout)
+    for layer, basis in zip(encoder.layers, axes, strict=True):
+        rows = layer.read(state)
+        layer.write(state, (rows @ basis) @ basis.transpose(1, 2))
+    return torch.cat([state[t.name].flatten(1) for t in encoder.layout.tensors], dim=1)

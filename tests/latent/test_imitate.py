@@ -1,0 +1,49 @@
+"""Drawn networks come to behave like the mixtures they are given, and stay different from each other."""
+
+import pytest
+import torch
+
+from tests.encoders.test_activation import made
+from tests.latent.rings import seeded
+from weightatlas.errors import ConfigError
+from weightatlas.latent.charts import free_chart
+from weightatlas.latent.imitate import imitate, mixture, parents_of
+from weightatlas.latent.refine import RefineConfig, distance
+from weightatlas.population.forward import Population
+
+
+def test_parents_are_distinct_anchors() -> None:
+    chosen = parents_of(50, 6, seeded(), parents=3)
+    assert chosen.shape == (50, 3)
+    assert all(len(set(row)) == 3 for row in chosen.tolist())
+    assert chosen.unique().tolist() == list(range(6))
+    with pytest.raises(ConfigError, match="2 anchors"):
+        parents_of(5, 2, seeded(), parents=3)
+
+
+def test_mixtures_are_probabilities_between_those_of_the_parents() -> None:
+    outputs = torch.randn(6, 10, 4, generator=seeded(1))
+    chosen = parents_of(20, 6, seeded(2), parents=2)
+    mixed = mixture(outputs, chosen, seeded(3)).exp()
+    torch.testing.assert_close(mixed.sum(-1), torch.ones(20, 10))
+    both = outputs.softmax(-1)[chosen]
+    assert (mixed >= both.amin(1) - 1e-5).all()
+    assert (mixed <= both.amax(1) + 1e-5).all()
+    alone = mixture(outputs, chosen[:, :1], seeded(3))
+    torch.testing.assert_close(alone, outputs.log_softmax(-1)[chosen[:, 0]])
+
+
+def test_networks_come_to_behave_like_their_mixture_and_keep_their_places() -> None:
+    encoder, network, spec, values = made("digits_cnn", count=6)
+    run = Population(network, spec, engine="batched", workers=1)
+    inputs = encoder.queries
+    anchors = run.outputs_no_grad(values, inputs)
+    strangers = values[torch.tensor([3, 4, 5, 0])] + 0.05 * torch.randn(4, spec.params, generator=seeded())
+    config = RefineConfig(steps=30, batch=32)
+    done = imitate(free_chart(strangers), run, anchors, inputs, seeded(5), config=config)
+    targets = mixture(anchors, parents_of(4, 6, seeded(5)), seeded(5))
+    assert done.losses[-1] < 0.5 * done.losses[0]
+    assert distance(run.outputs_no_grad(done.weights, inputs), targets).shape == (4,)
+    moved = (done.weights - strangers).norm(dim=1)
+    apart = torch.cdist(strangers, strangers).fill_diagonal_(torch.inf).amin(1)
+    assert (moved < apart).all()
