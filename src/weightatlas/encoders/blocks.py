@@ -18,9 +18,10 @@ class Block(nn.Module):
         dim: Width of a token inside the transformer.
         heads: Attention heads; `dim` must be a multiple.
         dropout: Probability in attention and on both residual branches.
+        hidden: Width inside the MLP; none takes four times `dim`.
     """
 
-    def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0, hidden: int | None = None) -> None:
         super().__init__()
         if dim % heads:
             raise ConfigError(f"dim={dim} is not a multiple of heads={heads}.")
@@ -29,8 +30,8 @@ class Block(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.project = nn.Linear(dim, dim, bias=False)
         self.norm_mlp = nn.LayerNorm(dim, bias=False)
-        self.widen = nn.Linear(dim, 4 * dim, bias=False)
-        self.narrow = nn.Linear(4 * dim, dim, bias=False)
+        self.widen = nn.Linear(dim, hidden or 4 * dim, bias=False)
+        self.narrow = nn.Linear(hidden or 4 * dim, dim, bias=False)
 
     def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
         """Mix the tokens of each network."""

@@ -10,7 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from weightatlas.atomic import replacing, write_text
 from weightatlas.encoders import activation as _activation  # noqa: F401 (registers "activation")
+from weightatlas.encoders import hyper_representation as _hyper  # noqa: F401 (registers its name)
 from weightatlas.encoders import linear as _linear  # noqa: F401 (registers "pca")
+from weightatlas.encoders import netspace as _netspace  # noqa: F401 (registers "netspace")
+from weightatlas.encoders import netspace_exact as _exact  # noqa: F401 (registers "netspace_exact")
 from weightatlas.encoders import sane as _sane  # noqa: F401 (registers "sane")
 from weightatlas.encoders.base import Encoder, encoders
 from weightatlas.errors import ConfigError, FileError

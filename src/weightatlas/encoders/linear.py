@@ -82,17 +82,17 @@ class LinearPath(nn.Module):
     ) -> Float[Tensor, "networks tokens latent"]:
         """Code tokens `start, start + 1, ...` of each network."""
         kinds = self.kinds[start : start + tokens.shape[1]]
-        return _per_kind(tokens - self.center[kinds], self.into, kinds)
+        return per_kind(tokens - self.center[kinds], self.into, kinds)
 
     def decode(
         self, codes: Float[Tensor, "networks tokens latent"], start: int = 0
     ) -> Float[Tensor, "networks tokens width"]:
         """Turn codes of tokens `start, start + 1, ...` back into tokens."""
         kinds = self.kinds[start : start + codes.shape[1]]
-        return _per_kind(codes, self.back, kinds) + self.center[kinds]
+        return per_kind(codes, self.back, kinds) + self.center[kinds]
 
 
-def _per_kind(
+def per_kind(
     x: Float[Tensor, "networks tokens a"], maps: Float[Tensor, "kinds a b"], kinds: Int[Tensor, " tokens"]
 ) -> Float[Tensor, "networks tokens b"]:
     """Multiply each token with the matrix of its kind: one matrix product per kind."""

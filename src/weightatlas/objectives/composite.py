@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from weightatlas.config import Config
 from weightatlas.errors import ConfigError
 from weightatlas.objectives.behavioral import Behavioral, Variant
-from weightatlas.objectives.contrastive import Contrastive
+from weightatlas.objectives.contrastive import Contrastive, Pairs
 from weightatlas.objectives.step import Objective, Step
 from weightatlas.objectives.structural import Structural
 
 RECIPES: dict[str, tuple[float, float]] = {
+    "C": (1.0, 1.0),
     "S": (0.0, 1.0),
     "CS": (0.05, 1.0),
     "B": (0.0, 0.0),
@@ -37,6 +38,7 @@ class LossConfig(Config):
         temperature: Temperature of the behavioral term's softmax.
         tau: Temperature of the contrastive term.
         head_dim: Numbers per contrastive projection.
+        pairs: "positive" pulls views together without pushing other networks away.
         diluted: Count padding in the structural term, as the released code does.
     """
 
@@ -47,6 +49,7 @@ class LossConfig(Config):
     temperature: float = Field(default=1.0, gt=0)
     tau: float = Field(default=0.1, gt=0)
     head_dim: int = Field(default=30, ge=1)
+    pairs: Pairs = "all"
     diluted: bool = False
 
     @property
@@ -69,7 +72,7 @@ def recipe(row: str, **settings: object) -> LossConfig:
         {'structural': 0.1, 'behavioral': 0.9}
 
     Args:
-        row: "S", "CS", "B", "CB", "SB" or "CSB".
+        row: "C", "S", "CS", "B", "CB", "SB" or "CSB".
         settings: Further settings of the loss.
 
     Raises:
@@ -171,7 +174,7 @@ def build_loss(config: LossConfig, embedding_dim: int) -> Composite:
         embedding_dim: Numbers per embedding of the encoder.
     """
     made: dict[str, Objective] = {
-        "contrastive": Contrastive(embedding_dim, config.tau, config.head_dim),
+        "contrastive": Contrastive(embedding_dim, config.tau, config.head_dim, config.pairs),
         "structural": Structural(config.diluted),
         "behavioral": Behavioral(config.variant, config.temperature),
     }

@@ -1,6 +1,6 @@
 """Contrastive loss: views of one network close, other networks far."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from weightatlas.encoders.heads import ProjectionHead
 from weightatlas.errors import ConfigError
 from weightatlas.objectives.step import Objective, Step
+
+Pairs = Literal["all", "positive"]
 
 
 def nt_xent(
@@ -33,21 +35,40 @@ def nt_xent(
     return F.cross_entropy(similarity, partner)
 
 
+def positive(
+    first: Float[Tensor, "networks dim"], second: Float[Tensor, "networks dim"]
+) -> Float[Tensor, ""]:
+    """Pull the views of each network together, without pushing others apart (Ec+D, NeurIPS 2021).
+
+    One minus the cosine. The released code minimizes the squared cosine instead, which pushes views of one
+    network to right angles.
+
+    Args:
+        first: Projections of the first views.
+        second: Projections of the second views, same order.
+    """
+    return 1 - F.cosine_similarity(first.float(), second.float()).mean()
+
+
 class Contrastive(Objective):
-    """NT-Xent over projections of two views (Meynent et al., 2025, Eq. 2).
+    """NT-Xent over projections of two views (Meynent et al., 2025, Eq. 2), or their positive pairs only.
 
     Args:
         embedding_dim: Numbers per embedding of the encoder.
         tau: Temperature.
         head_dim: Numbers per projection.
+        pairs: "all" contrasts with other networks (NT-Xent), "positive" does not; that needs another term
+            beside it which keeps embeddings apart.
     """
 
     name: ClassVar[str] = "contrastive"
     views: ClassVar[int] = 2
 
-    def __init__(self, embedding_dim: int, tau: float = 0.1, head_dim: int = 30) -> None:
+    def __init__(
+        self, embedding_dim: int, tau: float = 0.1, head_dim: int = 30, pairs: Pairs = "all"
+    ) -> None:
         super().__init__()
-        self.tau = tau
+        self.tau, self.pairs = tau, pairs
         self.head = ProjectionHead(embedding_dim, head_dim)
 
     def forward(self, step: Step) -> dict[str, Float[Tensor, ""]]:
@@ -59,4 +80,5 @@ class Contrastive(Objective):
         if step.views != 2:
             raise ConfigError(f"The contrastive loss needs two views per network, got {step.views}.")
         first, second = self.head(step.encoded.embedding).chunk(2)
-        return {self.name: nt_xent(first, second, self.tau)}
+        loss = nt_xent(first, second, self.tau) if self.pairs == "all" else positive(first, second)
+        return {self.name: loss}
