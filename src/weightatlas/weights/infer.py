@@ -1,0 +1,155 @@
+"""Bare state dict -> spec: layers, boundaries and permutation groups from names and shapes alone."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from weightatlas.errors import SpecError
+from weightatlas.weights.axes import Symbol, axis_of, fix, resolve, unify
+from weightatlas.weights.infer_layers import Guess, Reader, Unit
+from weightatlas.weights.infer_names import canonical_order, tree_of
+from weightatlas.weights.infer_units import Builder
+from weightatlas.weights.infer_wiring import Wirer
+from weightatlas.weights.spec import NetworkSpec, TensorSpec
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """A spec, and what was concluded on the way to it.
+
+    Args:
+        spec: Tensors in canonical order. It has no graph, so such networks cannot be run. Only axes
+            of certain groups may be permuted.
+        guesses: Every conclusion with its certainty and reason.
+        units: Parts of the network in order: (kind, width in, width out, weight layers).
+    """
+
+    spec: NetworkSpec
+    guesses: tuple[Guess, ...]
+    units: tuple[tuple[str, int, int, int], ...] = ()
+
+    def explain(self, *certainties: str) -> str:
+        """Write the conclusions a line each, those of some certainties only if any are named."""
+        chosen = [g for g in self.guesses if not certainties or g.certainty in certainties]
+        return "\n".join(map(str, chosen))
+
+
+def infer(
+    source: "Mapping[str, Tensor] | Mapping[str, tuple[int, ...]] | nn.Module",
+    input_shape: tuple[int, ...] | None = None,
+) -> Inferred:
+    """Describe a network of which only names and shapes are known.
+
+    Every conclusion is labelled certain, likely or unknown. Only certain ones let axes be permuted:
+    what two wirings could explain is fixed, or tied so coarsely that it is right for both. The order of
+    tensors depends on their names alone, not on the file, and follows PyTorch's `state_dict` where
+    names tell. "Certain" assumes that modules without tensors treat channels alike (activations, pooling,
+    dropout, flatten, softmax); a local response norm, a channel shuffle, or a group norm without scale
+    between two layers of one Sequential cannot be seen. A module is traced instead.
+
+    Example:
+        >>> import torch
+        >>> network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+        >>> found = infer(network.state_dict())
+        >>> found.spec.groups, found.spec.tensors[2].axes[1][0].positions
+        ((4,), 36)
+        >>> print(found.guesses[-1])
+        0 → 3: flatten of 4 channels × 36 positions (boundary, certain): 3 reads 144 = 4 × 36 numbers
+
+    Args:
+        source: A state dict, the shapes of one, or a module.
+        input_shape: Shape of one input, needed with a module only.
+
+    Raises:
+        SpecError: There are no floating tensors, or a module comes without its input shape.
+    """
+    if isinstance(source, nn.Module):
+        return _traced(source, input_shape)
+    shapes, aliases = _shapes(source)
+    if not shapes:
+        raise SpecError("There are no floating tensors to describe.", todo="Pass a network's state dict.")
+    root = tree_of(shapes)
+    reader = Reader(root)
+    units = Builder(root, reader).units(root)
+    order = canonical_order(tree_of(shapes))
+    Wirer(units, reader).wire()
+    spec = _spec(order, reader, aliases)
+    guesses = tuple(dict.fromkeys(reader.guesses))
+    return Inferred(spec, guesses, tuple(_summary(unit) for unit in units))
+
+
+def _traced(network: nn.Module, input_shape: tuple[int, ...] | None) -> Inferred:
+    from weightatlas.weights.trace import trace
+
+    if input_shape is None:
+        raise SpecError(
+            f"{type(network).__name__} is traced by running it, which needs input_shape.",
+            todo="Pass the shape of one input, for example (3, 32, 32), or its state_dict().",
+        )
+    spec = trace(network, input_shape)
+    found = infer(network.state_dict())
+    guess = Guess(type(network).__name__, "layer", "traced", "certain", "the module itself was run")
+    return Inferred(spec, (guess,), found.units)
+
+
+def _shapes(source: "Mapping[str, Tensor] | Mapping[str, tuple[int, ...]]") -> tuple[dict, dict]:
+    """Collect shapes of floating tensors; names of one storage become aliases of the first."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, value in source.items():
+        if not isinstance(value, Tensor):
+            shapes[name] = tuple(value)
+        elif value.is_floating_point():
+            shapes[name] = tuple(value.shape)
+    first: dict[tuple, str] = {}
+    aliases: dict[str, list[str]] = {}
+    for name in canonical_order(tree_of(shapes)):
+        value = source[name]
+        if not isinstance(value, Tensor) or value.numel() < 2:
+            continue
+        place = (value.data_ptr(), value.dtype, tuple(value.shape), value.stride())
+        original = first.setdefault(place, name)
+        if original != name:
+            aliases.setdefault(original, []).append(name)
+    return shapes, aliases
+
+
+def _spec(order: list[str], reader: Reader, aliases: Mapping[str, list[str]]) -> NetworkSpec:
+    """Number the groups in order of appearance and write the spec."""
+    same = {alias: name for name, others in aliases.items() for alias in others}
+    for alias, name in same.items():
+        for own, other in zip(reader.lines[alias], reader.lines[name], strict=True):
+            unify(own, other)
+    kept = [name for name in order if name not in same]
+    for name in kept:
+        if name not in reader.roles:
+            for line in reader.lines[name]:
+                fix(line)
+    groups: dict[Symbol, int] = {}
+    for name in kept:
+        for run in (run for line in reader.lines[name] for run in resolve(line)):
+            if not run.symbol.fixed:
+                groups.setdefault(run.symbol, len(groups))
+    layers: dict[tuple[str, str], int] = {}
+    tensors = []
+    for name in kept:
+        owner, _, local = name.rpartition(".")
+        stem = re.sub(r"weight|bias|running_mean|running_var|gamma|beta", "", local)
+        axes = tuple(axis_of(line, groups) for line in reader.lines[name])
+        tensors.append(
+            TensorSpec(
+                name=name,
+                shape=tuple(sum(segment.size for segment in axis) for axis in axes),
+                role=reader.roles.get(name, "other"),
+                axes=axes,
+                layer=layers.setdefault((owner, stem), len(layers)),
+                trainable=not local.startswith("running_"),
+                aliases=tuple(aliases.get(name, ())),
+            )
+        )
+    return NetworkSpec(tensors=tuple(tensors), groups=tuple(symbol.members for symbol in groups))
+
+
+def _summary(unit: Unit) -> tuple[str, int, int, int]:
+    return unit.kind, unit.width_in, unit.width_out, unit.layers
