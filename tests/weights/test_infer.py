@@ -4,13 +4,11 @@ import warnings
 
 import pytest
 import torch
-from torch import nn
 
 from tests.weights import named
 from weightatlas.errors import SpecError
 from weightatlas.networks import create_network, input_shape_of, networks
 from weightatlas.symmetry.verify import verify
-from weightatlas.weights.family import family_of
 from weightatlas.weights.infer import infer
 from weightatlas.weights.trace import trace
 
@@ -20,10 +18,21 @@ def shuffled(state):
     return {name: state[name] for name in sorted(state)}
 
 
-@pytest.mark.parametrize("name", networks.names())
+EXACT = ("cnn3", "cnn_small", "cnn_unterthiner", "lenet5", "mlp", "resnet_small", "resnet8", "siren")
+
+
+@pytest.mark.parametrize("name", [name for name in networks.names() if name != "resnet56"])
+def test_certain_groups_of_registered_networks_hold_when_run(name):
+    network = create_network(name)
+    found = infer(shuffled(network.state_dict())).spec
+    _, report = verify(network, found, input_shape_of(name))
+    assert not report.failed
+
+
+@pytest.mark.parametrize("name", EXACT)
 def test_registered_networks_are_inferred_as_they_are_traced(name):
     network = create_network(name)
-    traced = trace(network, (2,) if name == "siren" else input_shape_of(name))
+    traced = trace(network, input_shape_of(name))
     found = infer(shuffled(network.state_dict())).spec
     assert found.tensors == traced.tensors
     assert found.groups == traced.groups
@@ -157,29 +166,6 @@ def test_transformers_gpt2_has_turned_linears_and_no_head():
     assert headed.spec.groups == (16, 64, 64)
 
 
-@pytest.mark.parametrize(
-    ("make", "name"),
-    [
-        (named.LeNet, "CNN 2 conv + 3 linear"),
-        (named.ClassMLP, "MLP 12-32-32-10"),
-        (named.ResNet, "ResNet-like 10 conv + 1 linear"),
-        (named.PreAct, "ResNet-like 10 conv + 1 linear"),
-        (named.UNet, "U-Net-like 13 conv"),
-        (named.ViT, "transformer 2 x 16"),
-        (named.GPT, "transformer 2 x 12"),
-        (named.HFBert, "transformer 2 x 12"),
-        (named.TorchTransformer, "transformer 2 x 16"),
-        (named.LSTMNet, "recurrent 1 x 16"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_families_have_names(make, name):
-    family = family_of(infer(make().state_dict()))
-    assert family.name == name
-    assert len(family.fingerprint) == 8
-    assert family.depth > 0
-
-
 def test_an_adapter_file_is_a_lora():
     layer = "base_model.model.layers.{}.self_attn.{}.lora_{}.weight"
     shapes = {}
@@ -188,11 +174,3 @@ def test_an_adapter_file_is_a_lora():
             shapes |= {layer.format(i, part, "A"): (8, 64), layer.format(i, part, "B"): (64, 8)}
     found = infer(shapes)
     assert found.spec.groups == (8,) * 6
-    assert family_of(found).name == "LoRA rank 8 on 6 layers"
-
-
-def test_equal_names_and_shapes_give_equal_fingerprints():
-    first, second = (family_of(infer(named.LeNet().state_dict())) for _ in range(2))
-    assert first == second
-    other = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    assert family_of(infer(other.state_dict())).fingerprint != first.fingerprint

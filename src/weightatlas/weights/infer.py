@@ -30,9 +30,9 @@ class Inferred:
     guesses: tuple[Guess, ...]
     units: tuple[tuple[str, int, int, int], ...] = ()
 
-    def explain(self, *certainties: str) -> str:
-        """Write the conclusions a line each, those of some certainties only if any are named."""
-        chosen = [g for g in self.guesses if not certainties or g.certainty in certainties]
+    def explain(self, *words: str) -> str:
+        """Write the conclusions a line each, only those of some certainties or kinds if any are named."""
+        chosen = [g for g in self.guesses if not words or {g.certainty, g.kind} & set(words)]
         return "\n".join(map(str, chosen))
 
 
@@ -55,7 +55,7 @@ def infer(
         >>> found = infer(network.state_dict())
         >>> found.spec.groups, found.spec.tensors[2].axes[1][0].positions
         ((4,), 36)
-        >>> print(found.guesses[-1])
+        >>> print(found.explain("boundary"))
         0 → 3: flatten of 4 channels × 36 positions (boundary, certain): 3 reads 144 = 4 × 36 numbers
 
     Args:
