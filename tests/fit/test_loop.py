@@ -87,7 +87,7 @@ def test_interrupted_and_continued_equals_uninterrupted(tmp_path: Path):
 def stop_after(out: Path, steps: int, settings: dict[str, object]) -> None:
     """Press Ctrl-C after some steps."""
     count = 0
-    update = loop_module._Run._update
+    update = loop_module.Run._update
 
     def counted(self, *arguments):
         nonlocal count
@@ -97,7 +97,7 @@ def stop_after(out: Path, steps: int, settings: dict[str, object]) -> None:
         return update(self, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop_module._Run, "_update", counted)
+        patch.setattr(loop_module.Run, "_update", counted)
         with pytest.raises(KeyboardInterrupt):
             run(out, make(dropout=0.1), **settings)
     assert count == steps
@@ -122,7 +122,7 @@ def test_minutes_anneal_to_the_end():
 
 def test_a_finished_run_is_returned_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     done = run(tmp_path, passes=1, loss=recipe("S"))
-    monkeypatch.setattr(loop_module._Run, "_train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(loop_module.Run, "_train", lambda *_: pytest.fail("trained again"))
     again = run(tmp_path, passes=1, loss=recipe("S"))
     assert again.finished
     assert again.history == done.history

@@ -76,12 +76,12 @@ def fit(
         loss = loss or build_loss(config.loss, dim)
     held = None if validation is None else as_batch(validation)
     check_run(encoder, batch, config, loss, population, pool, out, held)
-    run = _Run(encoder, batch, config, out, pool, population, held, loss)
+    run = Run(encoder, batch, config, out, pool, population, held, loss)
     with torch.random.fork_rng():
         return run.go()
 
 
-class _Run:
+class Run:
     """One call of `fit`: everything on its device, and the step counter."""
 
     def __init__(

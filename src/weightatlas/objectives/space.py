@@ -1,0 +1,162 @@
+"""NetSpace's loss: networks of several architectures, executed as populations, and the codes between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from weightatlas.config import Config
+from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
+from weightatlas.objectives.architecture import class_losses
+from weightatlas.objectives.distillation import knowledge
+from weightatlas.objectives.interpolation import Between, boundary_pairs, ladder_codes
+from weightatlas.population.forward import Population
+
+
+class SpaceConfig(Config):
+    """What a space of networks is trained for.
+
+    Args:
+        against: Whose outputs rebuilt networks imitate: each its "original", or all one "teacher".
+        alpha: With a teacher, share of imitation; the rest is cross-entropy with the labels.
+        temperature: Divides logits before the softmax.
+        relative: Divide each network's divergence by that of an even answer, so that networks with small
+            logits, stopped early, count as much as others.
+        classes: Weight of predicting the architecture.
+        ladder: Weight of the interpolation loss between the smallest and the largest architecture.
+        pairs: Pairs a step interpolates between, at most; none takes all of the batch.
+        between: With one architecture, weight of a term of our own: codes between two networks must answer
+            like the training network whose accuracy lies at the same place between theirs.
+        execute: "true" runs decoded networks as the architecture they are meant to be; "argmax" as the
+            predicted one, as the released code does (it distils into wrong architectures at first).
+        total: "mean" over networks, or their "sum" as in the released code for several architectures.
+    """
+
+    against: Literal["original", "teacher"] = "original"
+    alpha: float = Field(default=0.9, ge=0, le=1)
+    temperature: float = Field(default=4.0, gt=0)
+    relative: bool = False
+    classes: float = Field(default=1.0, ge=0)
+    ladder: float = Field(default=1.0, ge=0)
+    pairs: int | None = Field(default=None, ge=1)
+    between: float = Field(default=0.0, ge=0)
+    execute: Literal["true", "argmax"] = "true"
+    total: Literal["mean", "sum"] = "mean"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SpaceConfig":
+        if self.between and self.against == "teacher":
+            raise ValueError("between= needs the outputs of the originals: against='original'")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceStep:
+    """What one step of training a space works on.
+
+    Args:
+        encoder: The autoencoder in training.
+        populations: One per place of the ladder; each runs networks of its architecture.
+        codes: Codes of the networks of the step.
+        rungs: Their places on the ladder.
+        queries: Inputs on which networks are executed.
+        answers: Classes of the queries, or none.
+        targets: What decoded networks imitate, shape `(networks, queries, classes)`.
+        between: Codes between networks of one architecture, or none.
+    """
+
+    encoder: PrepAutoencoder
+    populations: Sequence[Population]
+    codes: Float[Tensor, "networks codes width"]
+    rungs: Int[Tensor, " networks"]
+    queries: Tensor
+    answers: Int[Tensor, " queries"] | None
+    targets: Float[Tensor, "networks queries classes"]
+    between: Between | None = None
+
+
+class SpaceLoss(nn.Module):
+    """Distillation, architecture and interpolation losses of NetSpace (Berardi et al., 2022).
+
+    All codes of a step, interpolated ones too, are decoded and executed once per architecture.
+
+    Args:
+        config: Terms and their weights.
+    """
+
+    views: ClassVar[int] = 1
+    needs_queries: ClassVar[bool] = True
+    needs_decoded: ClassVar[bool] = True
+    mixes: ClassVar[bool] = True
+    labels: ClassVar[tuple[str, ...]] = ()
+    head: ClassVar[nn.Module | None] = None
+
+    def __init__(self, config: SpaceConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.settings: dict[str, Any] = config.model_dump(mode="json")
+
+    def forward(self, step: SpaceStep) -> dict[str, Float[Tensor, ""]]:
+        """Compute "loss" and, for the log, its terms."""
+        config, classes, count = self.config, len(step.encoder.ladder), len(step.codes)
+        codes, rungs, targets = [step.codes], [step.rungs], [step.targets]
+        teacher = config.against == "teacher"
+        if classes > 2 and config.ladder and teacher:
+            pairs = boundary_pairs(step.rungs, classes, config.pairs)
+            extra, places = ladder_codes(step.codes, pairs, classes)
+            codes, rungs = [*codes, extra], [*rungs, places]
+            targets.append(step.targets[:1].expand(len(extra), -1, -1))
+        if step.between is not None:
+            ends = step.codes, step.codes[step.between.partner]
+            codes.append(torch.lerp(*ends, step.between.gamma[:, None, None]))
+            rungs, targets = [*rungs, step.rungs], [*targets, step.between.targets]
+        every, places, goals = torch.cat(codes), torch.cat(rungs), torch.cat(targets)
+        scores = step.encoder.classify(every) if classes > 1 else None
+        run = places if scores is None or config.execute == "true" else scores.argmax(1)
+        outputs = execute(step.encoder, step.populations, every, run, step.queries)
+        alpha = config.alpha if teacher else 1.0
+        losses = knowledge(outputs, goals, step.answers, alpha, config.temperature, config.relative)
+        found = {"distillation": self._total(losses[:count])}
+        loss = found["distillation"]
+        if scores is not None:
+            wrong = class_losses(scores, places)
+            found["class"] = self._total(wrong[:count])
+            found["class accuracy"] = (scores[:count].argmax(1) == step.rungs).float().mean()
+            loss = loss + config.classes * found["class"]
+            losses = losses + config.classes * wrong
+        if len(every) > count:
+            found["interpolation"] = self._total(losses[count:])
+            loss = loss + (config.between or config.ladder) * found["interpolation"]
+        return {"loss": loss, **found}
+
+    def _total(self, losses: Float[Tensor, " networks"]) -> Float[Tensor, ""]:
+        return losses.mean() if self.config.total == "mean" else losses.sum()
+
+
+def execute(
+    encoder: PrepAutoencoder,
+    populations: Sequence[Population],
+    codes: Float[Tensor, "networks codes width"],
+    rungs: Int[Tensor, " networks"],
+    queries: Tensor,
+) -> Float[Tensor, "networks queries classes"]:
+    """Decode codes, each as its place of the ladder, and run them: one population per architecture.
+
+    Args:
+        encoder: The autoencoder.
+        populations: One per place of the ladder.
+        codes: Codes of any architectures.
+        rungs: The architecture each is decoded as.
+        queries: Inputs all networks see.
+    """
+    outputs, order = [], []
+    for rung in rungs.unique().tolist():
+        rows = (rungs == rung).nonzero().flatten()
+        weights = encoder.decode(codes[rows], encoder.ladder[rung]).weights
+        outputs.append(populations[rung](weights, queries))
+        order.append(rows)
+    return torch.cat(outputs)[torch.cat(order).argsort()]
