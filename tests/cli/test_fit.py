@@ -27,7 +27,9 @@ def test_every_method_has_flags(method, capsys):
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith(f"Example:\n  weightatlas fit {method}")
-    assert all(f"--{name.replace('_', '-')}" in text for name in encoders.get(method).Settings.model_fields)  # type: ignore[attr-defined]
+    names = [name.replace("_", "-") for name in encoders.get(method).Settings.model_fields]  # type: ignore[attr-defined]
+    missing = [name for name in names if f"--{name}" not in text and f"--no-{name}" not in text]
+    assert not missing
     assert "--loss.gamma" in text
 
 
@@ -55,3 +57,16 @@ def test_settings_of_another_run_are_defaults(zoo, run, tmp_path, capsys):
     assert main(["fit", "pca", *words]) == 0
     assert main(["fit", "pca", "--config"]) == 1
     assert "--config needs a YAML file" in capsys.readouterr().err
+
+
+def test_presets_are_defaults_that_flags_change(zoo, tmp_path, capsys):
+    words = ["--zoo", str(zoo), "--out", str(tmp_path / "r"), "--dry-run", "--json"]
+    sizes = []
+    for more in ([], ["--latent", "5"]):
+        assert main(["fit", "sane", "--preset", "sane_small", *more, *words]) == 0
+        sizes.append(json.loads(capsys.readouterr().out)["encoder parameters"])
+    assert sizes[1] < sizes[0]
+    assert main(["fit", "pca", "--preset", "sane_small", *words]) == 1
+    assert "Write: weightatlas fit sane --preset sane_small" in capsys.readouterr().err
+    assert main(["fit", "sane", "--preset", "sane_smal", *words]) == 1
+    assert "no encoder preset 'sane_smal'" in capsys.readouterr().err

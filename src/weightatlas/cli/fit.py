@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 def fit(method: Annotated[str, tyro.conf.Positional], zoo: Path, out: Path) -> None:
     """Train an encoder on the training networks of a zoo; running again continues.
 
-    `weightatlas fit METHOD --help` lists all settings of a method.
+    `weightatlas fit METHOD --help` lists all settings of a method; `--preset NAME` starts from published or
+    proven ones, `--config FILE` from the training settings of another run.
 
     Example:
         weightatlas fit sane --zoo runs/digits-zoo --out runs/sane --minutes 2
+        weightatlas fit sane --preset sane_small --zoo runs/digits-zoo --out runs/sane
 
     Args:
         method: The encoder: sane, pca, ...
@@ -43,30 +45,48 @@ def prepare(words: Sequence[str]) -> tuple[Callable[..., Any], str, list[str]]:
     from weightatlas.fit import FitConfig
 
     factory: Any = encoders.get(words[0])
-    defaults, rest = _defaults(list(words[1:]), FitConfig)
-    return _function(words[0], factory.Settings, defaults), f"fit {words[0]}", rest
+    (encoder, training), rest = _defaults(words[0], list(words[1:]), factory.Settings, FitConfig)
+    return _function(words[0], factory.Settings, encoder, training), f"fit {words[0]}", rest
 
 
-def _defaults(words: list[str], settings: "type[Config]") -> tuple[Any, list[str]]:
-    """Take `--config FILE` out of the words: its settings become the defaults of the flags."""
+def _defaults(
+    method: str, words: list[str], settings: "type[Config]", training: "type[Config]"
+) -> tuple[tuple[Any, Any], list[str]]:
+    """Take `--preset NAME` and `--config FILE` out of the words: what they say become the flags' defaults."""
     from weightatlas.errors import ConfigError
+    from weightatlas.fit.presets import preset, presets
 
-    if "--config" not in words:
-        return None, words
-    place = words.index("--config")
-    if place + 1 == len(words):
-        raise ConfigError("--config needs a YAML file.", todo="For example RUN/config.yaml of another run.")
-    return settings.from_yaml(words[place + 1]), words[:place] + words[place + 2 :]
+    found = []
+    for flag, what, todo in (
+        ("--preset", "a name", f"Known: {', '.join(presets())}."),
+        ("--config", "a YAML file", "For example RUN/config.yaml of another run."),
+    ):
+        place = words.index(flag) if flag in words else None
+        if place is not None and place + 1 == len(words):
+            raise ConfigError(f"{flag} needs {what}.", todo=todo)
+        found.append(None if place is None else words[place + 1])
+        words = words if place is None else words[:place] + words[place + 2 :]
+    name, file = found
+    encoder, length = None, None
+    if name is not None:
+        chosen = preset(name)
+        if chosen.encoder != method:
+            todo = f"Write: weightatlas fit {chosen.encoder} --preset {name}."
+            raise ConfigError(
+                f"The preset '{name}' is for the encoder '{chosen.encoder}', not '{method}'.", todo=todo
+            )
+        encoder, length = settings.build(chosen.settings), chosen.fit
+    return (encoder, training.from_yaml(file) if file is not None else length), words
 
 
-def _function(method: str, settings: "type[Config]", defaults: Any) -> Callable[..., None]:
+def _function(method: str, settings: "type[Config]", known: Any, defaults: Any) -> Callable[..., None]:
     """Make a function whose signature has the flags of one method."""
     from weightatlas.fit import FitConfig
 
     flat = tyro.conf.arg(name="")
 
     def train(
-        encoder: Annotated[settings, flat],  # pyright: ignore[reportInvalidTypeForm]
+        encoder: Annotated[settings, flat] = known or tyro.MISSING,  # type: ignore
         training: Annotated[FitConfig, flat] = defaults or tyro.MISSING,
         *,
         zoo: Path,
