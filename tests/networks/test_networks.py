@@ -16,6 +16,7 @@ GOLDEN = [
     ("cnn_unterthiner", {}, 4970),
     ("cnn3", {}, 10853),
     ("lenet5", {}, 62006),
+    ("lenet_digits", {}, 5958),
     ("digits_cnn", {}, 2758),
     ("siren", {}, 1185),
     ("siren", {"coordinates": 1}, 1153),

@@ -144,3 +144,16 @@ def test_contradictions_are_listed_at_once() -> None:
         next(train(network, spec, toy_data(), runs, 2, [3]))
     for part in ("kaming", "dropout", "1000", r"0..2"):
         assert part in str(error.value)
+
+
+def test_continues_from_given_weights() -> None:
+    runs = _runs(2, weight_decay=0.0, train_fraction=1.0)
+    first = _train("plain", runs)[0].weights
+    given = torch.stack([first[1], first[0]])
+    found = _train("plain", runs, start=given)
+    assert torch.equal(found[0].weights, given)
+    assert not torch.equal(found[1].weights, given)
+    same = _train("plain", runs, start=first)
+    assert torch.equal(same[1].weights, _train("plain", runs)[1].weights)
+    with pytest.raises(ConfigError, match="first weights have shape"):
+        _train("plain", runs, start=first[:1])

@@ -81,6 +81,7 @@ def train(
     workers: int | None = None,
     memory_mb: float = 512.0,
     loss: Loss = cross_entropy,
+    start: Float[Tensor, "networks params"] | None = None,
     on_epoch: Callable[[int], None] | None = None,
 ) -> Iterator[Checkpoint]:
     """Train one network per run and yield all of them at chosen epochs.
@@ -99,6 +100,7 @@ def train(
         workers: Threads that train blocks of networks side by side; all cores if none.
         memory_mb: Budget for the activations of one worker.
         loss: (outputs `(networks, batch, ...)`, labels `(networks, batch)`) -> losses `(networks,)`.
+        start: First weights, a network a row, instead of those the runs would draw: fine-tuning.
         on_epoch: Called after each epoch with its number.
 
     Raises:
@@ -108,7 +110,10 @@ def train(
     wanted = sorted(set(checkpoints)) or [epochs]
     device = data["train"][0].device
     keys = torch.tensor([r.key if r.init_seed is None else r.init_seed for r in runs], device=device)
-    weights = initialize(spec, keys, [r.init for r in runs])
+    weights = initialize(spec, keys, [r.init for r in runs]) if start is None else start.to(device).clone()
+    if weights.shape != (len(runs), spec.params):
+        shape, wanted = tuple(weights.shape), (len(runs), spec.params)
+        raise ConfigError(f"The first weights have shape {shape}, the runs and the spec say {wanted}.")
     workers = workers or (runtime.cores() if device.type == "cpu" else 1)
     groups = plan(runs, workers)
     blocks = [Block(rows, [runs[i] for i in rows.tolist()], weights[rows], spec, data) for rows in groups]
