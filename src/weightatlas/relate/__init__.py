@@ -1,0 +1,1 @@
+"""How networks are related: compare two, find neighbors and duplicates, draw family trees."""
