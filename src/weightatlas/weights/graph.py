@@ -1,7 +1,7 @@
 """Parameter graph of a spec: nodes are neurons and channels, edges are weights; topology once per spec."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -93,6 +93,17 @@ class ParameterGraph:
     @property
     def edges(self) -> int:
         return len(self.source)
+
+    def to(self, device: torch.device) -> "ParameterGraph":
+        """Copy the index maps to a device."""
+        moved = {
+            name: getattr(self, name).to(device) for name in ParameterGraph.__slots__ if name != "blocks"
+        }
+        blocks = tuple(
+            replace(b, relations=tuple(replace(r, source=r.source.to(device)) for r in b.relations))
+            for b in self.blocks
+        )
+        return ParameterGraph(blocks=blocks, **moved)
 
     def edge_values(self, values: Float[Tensor, "networks params"]) -> Float[Tensor, "networks edges taps"]:
         """Read the weights of every edge.
