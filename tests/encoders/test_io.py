@@ -19,6 +19,13 @@ SIZES = {
     "activation": {"images": 32},
     "netspace": {"dim": 5, "width": 8, "hidden": 8, "features": 2},
     "netspace_exact": {"width": 16},
+    "deep_sets": {"width": 8, "layers": 2},
+    "stat_nn": {"hidden": (16, 8)},
+    "mlp": {"hidden": (16, 8)},
+    "dng": {"dim": 8, "edges": 8},
+    "neural_graph": {"nodes": 8, "edges": 8, "layers": 2, "heads": 2},
+    "probes": {"probes": 4, "hidden": (8,)},
+    "probed": {"settings": {"dim": 8, "edges": 8}, "probes": {"probes": 4, "hidden": (8,)}},
 }
 
 

@@ -10,11 +10,17 @@ from safetensors.torch import load_file, save_file
 
 from weightatlas.atomic import replacing, write_text
 from weightatlas.encoders import activation as _activation  # noqa: F401 (registers "activation")
+from weightatlas.encoders import deep_sets as _deep_sets  # noqa: F401 (registers "deep_sets")
+from weightatlas.encoders import dng as _dng  # noqa: F401 (registers "dng")
 from weightatlas.encoders import hyper_representation as _hyper  # noqa: F401 (registers its name)
 from weightatlas.encoders import linear as _linear  # noqa: F401 (registers "pca")
+from weightatlas.encoders import mlp as _mlp  # noqa: F401 (registers "mlp")
 from weightatlas.encoders import netspace as _netspace  # noqa: F401 (registers "netspace")
 from weightatlas.encoders import netspace_exact as _exact  # noqa: F401 (registers "netspace_exact")
+from weightatlas.encoders import neural_graph as _neural_graph  # noqa: F401 (registers "neural_graph")
+from weightatlas.encoders import probes as _probes  # noqa: F401 (registers "probes" and "probed")
 from weightatlas.encoders import sane as _sane  # noqa: F401 (registers "sane")
+from weightatlas.encoders import stat_nn as _stat_nn  # noqa: F401 (registers "stat_nn")
 from weightatlas.encoders.base import Encoder, encoders
 from weightatlas.errors import ConfigError, FileError
 from weightatlas.weights.spec import NetworkSpec
