@@ -26,6 +26,10 @@ SIZES = {
     "neural_graph": {"nodes": 8, "edges": 8, "layers": 2, "heads": 2},
     "probes": {"probes": 4, "hidden": (8,)},
     "probed": {"settings": {"dim": 8, "edges": 8}, "probes": {"probes": 4, "hidden": (8,)}},
+    "nfn_hnp": {"channels": (4, 3)},
+    "nfn_np": {"channels": (4, 3)},
+    "nft": {"dim": 8, "blocks": 1, "heads": 2},
+    "dws": {"hidden": 8, "layers": 1, "heads": 2},
 }
 
 
