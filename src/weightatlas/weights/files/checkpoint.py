@@ -19,7 +19,7 @@ class Origin(Config):
     """How one tensor was kept in the file, and how to give it back.
 
     Example:
-        >>> Origin(key="dense/kernel", dtype="float64", shape=(3, 2), axes=(1, 0), lossy=True, error=1e-9).error
+        >>> Origin(key="w", dtype="float64", shape=(3, 2), axes=(1, 0), lossy=True, error=1e-9).error
         1e-09
 
     Args:

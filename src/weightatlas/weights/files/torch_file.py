@@ -1,77 +1,188 @@
-"""Read files of `torch.save`, zip and legacy, without running any code in them."""
+"""Read files of `torch.save`, zip and old format, and plain pickles of arrays, without running any code."""
 
-import pickle
-import warnings
-import zipfile
-import zlib
+from collections.abc import Callable
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from weightatlas.errors import FileError
+from weightatlas.weights.files.harmless import is_harmless, usual
+from weightatlas.weights.files.pickle_machine import Pickle, PickleDamage, read_pickle
+from weightatlas.weights.files.torch_values import Opaque, Values
+from weightatlas.weights.files.zip_file import Archive, damaged
 
-_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
+_MAGIC = 0x1950A86A20F9469CFC6C
+_LARGEST = 256 << 20
 
 
-def read_torch(path: Path) -> tuple[Any, str]:
-    """Read the content of a torch file; only tensors and plain containers are accepted.
+def read_torch_zip(archive: Archive) -> tuple[Any, str]:
+    """Read a zip of `torch.save`: a pickle with the structure, one member for each storage.
+
+    Only the storages of tensors that are wanted are read later, each with its checksum.
 
     Args:
-        path: The file.
+        archive: The open file.
 
     Returns:
-        The content, and "torch zip" or "torch legacy".
+        Nested containers with a `Leaf` for each tensor, and "torch zip" or "torchscript".
 
     Raises:
-        FileError: The file is truncated, damaged, or would run code when it is opened.
+        FileError: The file is damaged, or holds more than data.
     """
-    kind = "torch zip" if _is_zip(path) else "torch legacy"
+    path = archive.path
+    inside = [name for name in archive.names if name == "data.pkl" or name.endswith("/data.pkl")]
+    pickled = min(inside, key=len)
+    root = pickled.removesuffix("data.pkl")
+    if archive.sizes[pickled] > _LARGEST:
+        raise damaged(
+            path, f"Its structure alone is said to have {archive.sizes[pickled]:,} bytes.", "torch file"
+        )
+    script = any(name.startswith(f"{root}code/") or name == f"{root}constants.pkl" for name in archive.names)
+    if script:
+        raise FileError(
+            f"{path} is a TorchScript archive: opening it would run code, so it was not opened.",
+            where=f"It holds program text in {root}code/.",
+            todo="Where you trust it, load it with torch.jit.load and save its state_dict() as safetensors.",
+        )
+    order = f"{root}byteorder"
+    swapped = order in archive.sizes and bytes(archive.read(order)) == b"big"
+    found = _checked(path, BytesIO(archive.read(pickled)))
+    cache: dict[str, Tensor] = {}
+
+    def read(key: str) -> Tensor:
+        if key not in cache:
+            cache[key] = _tensor(archive.read(f"{root}data/{key}"))
+        return cache[key]
+
+    values = Values(read, swapped=swapped)
+    tree = _meaning(path, values, found)
+    for key, size in values.storages.items():
+        there = archive.sizes.get(f"{root}data/{key}")
+        if there is None or there < size:
+            have = "is missing" if there is None else f"has {there:,} bytes"
+            raise damaged(path, f"Its storage {key} should have {size:,} bytes and {have}.", "torch file")
+    return tree, "torch zip"
+
+
+def read_torch_stream(path: Path, file: BufferedIOBase, size: int) -> tuple[Any, str]:
+    """Read the old format of `torch.save` (four pickles, then the storages), or one plain pickle.
+
+    Args:
+        path: The file's name, for messages.
+        file: The file, open at its first byte; it is closed by the caller after the tensors are read.
+        size: Its length in bytes.
+
+    Returns:
+        Nested containers with a `Leaf` for each tensor, and "torch legacy" or "pickle".
+
+    Raises:
+        FileError: The file is damaged, or holds more than data.
+    """
+    spent = 0
+
+    def inner(data: bytes) -> Any:
+        nonlocal spent
+        spent += len(data)
+        if spent > 2 * size:
+            raise PickleDamage("It repeats the files inside it.")
+        return _inner(path, data)
+
+    first = _checked(path, file)
+    if first.value == _MAGIC:
+        return _old(path, file, size, inner)
+    values = Values(lambda key: torch.empty(0), inner=inner)
+    return _meaning(path, values, first), "pickle"
+
+
+def _old(
+    path: Path, file: BufferedIOBase, size: int, inner: Callable[[bytes], Any] | None
+) -> tuple[Any, str]:
+    """Read the old format behind its first pickle, which says that it is this format."""
+    for _ in range(2):  # protocol version, properties of the system
+        _checked(path, file)
+    found = _checked(path, file)
+    keys = _checked(path, file).value
+    places: dict[str, tuple[int, int]] = {}
+    cache: dict[str, Tensor] = {}
+
+    def read(key: str) -> Tensor:
+        if key not in cache:
+            start, length = places[key]
+            file.seek(start)
+            data = bytearray(length)
+            file.readinto(data)
+            cache[key] = _tensor(data)
+        return cache[key]
+
+    values = Values(read, inner=inner)
+    tree = _meaning(path, values, found)
+    places |= _places(path, file, values, keys, size)
+    missing = sorted(set(values.storages) - set(places))
+    if missing:
+        raise damaged(path, f"Its storages {missing[:4]} are missing.", "torch file")
+    return tree, "torch legacy"
+
+
+def _places(
+    path: Path, file: BufferedIOBase, values: Values, keys: Any, size: int
+) -> dict[str, tuple[int, int]]:
+    """Find where each storage of the old format stands, without reading any."""
+    if not isinstance(keys, list):
+        raise damaged(path, "The list of its storages is missing.", "torch file")
+    found: dict[str, tuple[int, int]] = {}
+    place = file.tell()
+    for key in map(str, keys):
+        file.seek(place)
+        count = int.from_bytes(file.read(8), "little")
+        width = values.widths.get(key)
+        if width is None:
+            raise damaged(path, f"It has a storage {key} that nothing refers to.", "torch file")
+        length = count * width
+        if place + 8 + length > size or length < values.storages.get(key, 0):
+            where = (
+                f"Its storage {key} should end at byte {place + 8 + length:,}; the file has {size:,} bytes."
+            )
+            raise damaged(path, where, "torch file")
+        found[key] = (place + 8, length)
+        place += 8 + length
+    return found
+
+
+def _checked(path: Path, file: BufferedIOBase) -> Pickle:
+    """Follow a pickle and refuse it if it names anything that is not data."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True), kind
-    except pickle.UnpicklingError as error:
-        text = str(error)
-        if "Unsupported" not in text and "GLOBAL" not in text and "unsafe" not in text.lower():
-            raise _damaged(path, text) from None
+        found = read_pickle(file)
+    except PickleDamage as error:
+        raise damaged(path, str(error), "torch file, or no checkpoint") from None
+    unknown = sorted(usual(name) for name in found.names if not is_harmless(name))
+    if unknown:
+        more = f" and {len(unknown) - 6} more" if len(unknown) > 6 else ""
         raise FileError(
             f"{path} holds more than tensors: opening it would run code, so it was not opened.",
-            where="It is a pickle of Python objects." if "operand" in text else _reason(text),
+            where=f"It is a pickle that calls {', '.join(unknown[:6])}{more}.",
             todo="Where you trust it, load it yourself and save network.state_dict() as safetensors.",
-        ) from None
-    except _DAMAGE as error:
-        raise _damaged(path, str(error) or "It ends early.") from None
+        )
+    return found
 
 
-def _is_zip(path: Path) -> bool:
-    """Tell a zip file by its start; a truncated one has lost its directory, at the end."""
-    with path.open("rb") as file:
-        if file.read(2) != b"PK":
-            return False
-    if not zipfile.is_zipfile(path):
-        raise _damaged(path, "The zip directory at its end is missing.")
+def _meaning(path: Path, values: Values, found: Pickle) -> Any:
     try:
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip()
-    except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
-        raise _damaged(path, str(error)) from None
-    if bad is not None:
-        raise _damaged(path, f"The checksum of its entry {bad} is wrong.")
-    return True
+        for reference in found.references:
+            values.storage(reference)
+        return values.plain(found.value)
+    except (PickleDamage, TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        raise damaged(path, str(error), "torch file") from None
 
 
-def _damaged(path: Path, reason: str) -> FileError:
-    """Say that a file cannot be read to its end."""
-    return FileError(
-        f"{path} is a truncated or damaged torch file, or no checkpoint.",
-        where=_reason(reason),
-        todo="Copy or download it again.",
-    )
+def _inner(path: Path, data: bytes) -> Any:
+    """Read a torch file that stands inside a pickle as bytes, but none inside that one."""
+    file = BytesIO(data)
+    first = _checked(path, file)
+    return _old(path, file, len(data), None)[0] if first.value == _MAGIC else Opaque("a pickle")
 
 
-def _reason(text: str) -> str:
-    """Keep the line of torch's long message that names the reason."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    named = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
-    return (named or lines)[0].split(" Please use ")[0][:200]
+def _tensor(data: bytearray) -> Tensor:
+    return torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
