@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 LARGEST = 2048  # shorter side above which only the largest singular value is estimated
-_CHUNK = 1 << 23  # numbers of one chunk of matrices
+_CHUNK = 1 << 21  # numbers of one chunk of matrices
 _TAIL = 8  # eigenvalues a power law is fitted to, at least
 _STARTS = 64  # lower ends of the tail that are tried
 _POWER_STEPS = 30

@@ -125,8 +125,29 @@ def sample_factors(
     return factors
 
 
+def assumed_scalings(spec: NetworkSpec) -> tuple[Scaling, ...]:
+    """List the scalings a network would have if all its activations were ReLU: one per permutation group.
+
+    For networks whose graph is unknown. Balancing by them treats two networks alike, whatever they compute.
+
+    Args:
+        spec: The layout.
+    """
+    uses: dict[int, list[Use]] = {group: [] for group in range(len(spec.groups))}
+    for index, tensor in enumerate(spec.tensors):
+        inputs = 1 if tensor.role == "embedding" else 0
+        for axis, segments in enumerate(tensor.axes):
+            if len(segments) == 1 and segments[0].group is not None and not tensor.role.startswith("running"):
+                uses[segments[0].group].append(Use(index, axis, 1 if axis == inputs else -1))
+    return tuple(
+        Scaling(group, spec.groups[group], True, False, tuple(own)) for group, own in uses.items() if own
+    )
+
+
 def balance(
-    values: Float[Tensor, "networks params"], spec: NetworkSpec
+    values: Float[Tensor, "networks params"],
+    spec: NetworkSpec,
+    scalings: Sequence[Scaling] | None = None,
 ) -> tuple[Float[Tensor, "networks params"], list[Float[Tensor, "networks _"]]]:
     """Give every unit that may be scaled incoming weights of norm one.
 
@@ -135,12 +156,13 @@ def balance(
     Args:
         values: Networks as rows.
         spec: Their layout.
+        scalings: Which units to balance; those that keep the function by default.
 
     Returns:
         The balanced networks, and the factors that were applied, for `rescale`.
     """
     result, factors = values.clone(), []
-    for scaling in scalings_of(spec):
+    for scaling in scalings_of(spec) if scalings is None else scalings:
         squares = torch.zeros(len(values), scaling.members, dtype=values.dtype, device=values.device)
         for use in scaling.uses:
             if use.power > 0:

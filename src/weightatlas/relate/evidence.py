@@ -1,0 +1,161 @@
+"""How much more alike paired units are than unpaired ones, in the stored order and after matching."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightatlas.relate.align import Aligned, Slab, align, slab, slabs_of
+from weightatlas.runtime import generator_of
+from weightatlas.weights.spec import NetworkSpec
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What units say about the kinship of a reference with each of several networks.
+
+    Args:
+        stored: Standardized likeness of units in the stored order: standard normal for strangers.
+        matched: Mean cosine of paired units after matching, less that of unpaired ones.
+        control: The same for strangers made of the network's own weights, put through the same matching.
+        aligned: The matched networks.
+    """
+
+    stored: Float[Tensor, " networks"]
+    matched: Float[Tensor, " networks"]
+    control: Float[Tensor, " networks"]
+    aligned: Aligned
+
+
+@lru_cache(maxsize=256)
+def incoming(spec: NetworkSpec) -> tuple[tuple[Slab, ...], ...]:
+    """List per group the weights its units read: rows of layers, columns of embeddings."""
+    found = []
+    for slabs in slabs_of(spec):
+        roles = [(where, spec.tensors[where.tensor].role) for where in slabs]
+        found.append(tuple(w for w, role in roles if w.axis == (1 if role == "embedding" else 0)))
+    return tuple(found)
+
+
+def cosines(
+    values: Float[Tensor, "networks params"],
+    reference: Float[Tensor, "_ params"],
+    spec: NetworkSpec,
+    where: Slab,
+) -> Float[Tensor, "networks n n"]:
+    """Compute the cosine of every unit of the reference with every unit of each network."""
+    first, second = slab(reference, spec, where), slab(values, spec, where)
+    first, second = (x / x.norm(dim=2, keepdim=True).clamp_min(1e-12) for x in (first, second))
+    return first @ second.transpose(1, 2)
+
+
+def stored_order(
+    values: Float[Tensor, "networks params"], reference: Float[Tensor, " params"], spec: NetworkSpec
+) -> Float[Tensor, " networks"]:
+    """Test whether equal places hold equal units.
+
+    The units of a network that was trained from independent random weights may be renumbered without changing
+    how likely it is. So for strangers the sum of paired cosines is distributed as under a random
+    renumbering, whatever data and recipe they share; its mean and variance under all renumberings of
+    a group are known exactly (Hoeffding, 1951). Groups are standardized and joined.
+
+    Args:
+        values: Networks as rows.
+        reference: One network.
+        spec: Their layout.
+    """
+    total, count = torch.zeros(len(values), dtype=values.dtype), 0
+    for slabs in incoming(spec):
+        if not slabs or spec.tensors[slabs[0].tensor].shape[slabs[0].axis] < 2:
+            continue
+        matrix = sum(cosines(values, reference[None], spec, where) for where in slabs)
+        assert isinstance(matrix, Tensor)
+        rows, columns = matrix.mean(dim=2, keepdim=True), matrix.mean(dim=1, keepdim=True)
+        centered = matrix - rows - columns + matrix.mean(dim=(1, 2), keepdim=True)
+        variance = centered.square().sum(dim=(1, 2)) / (matrix.shape[1] - 1)
+        total += centered.diagonal(dim1=1, dim2=2).sum(dim=1) / variance.clamp_min(1e-20).sqrt()
+        count += 1
+    return total / max(count, 1) ** 0.5
+
+
+def excess_cosine(
+    values: Float[Tensor, "networks params"], reference: Float[Tensor, " params"], spec: NetworkSpec
+) -> Float[Tensor, "networks layers"]:
+    """Mean cosine of paired units less the mean over all pairs, a column per weight tensor."""
+    found = []
+    for where in (where for slabs in incoming(spec) for where in slabs):
+        matrix = cosines(values, reference[None], spec, where)
+        found.append(matrix.diagonal(dim1=1, dim2=2).mean(dim=1) - matrix.mean(dim=(1, 2)))
+    return torch.stack(found, dim=1) if found else torch.zeros(len(values), 0, dtype=values.dtype)
+
+
+@lru_cache(maxsize=256)
+def information(spec: NetworkSpec) -> Float[Tensor, " layers"]:
+    """Weigh each weight tensor by how sharply its cosines tell units apart: numbers read by all its units."""
+    sizes = [spec.tensors[where.tensor].size for slabs in incoming(spec) for where in slabs]
+    weights = torch.tensor(sizes, dtype=torch.float64)
+    return weights / weights.sum().clamp_min(1)
+
+
+def scrambled(
+    values: Float[Tensor, "networks params"], spec: NetworkSpec, seed: int = 0
+) -> Float[Tensor, "networks params"]:
+    """Shuffle what every unit reads, each unit in its own way: strangers with the same numbers.
+
+    Args:
+        values: Networks as rows.
+        spec: Their layout.
+        seed: Seed of the order, the same for all networks.
+    """
+    result, generator = values.clone(), generator_of("scrambled", seed)
+    for tensor, start in zip(spec.tensors, spec.offsets, strict=True):
+        if tensor.role not in ("weight", "embedding"):
+            continue
+        axis = 1 if tensor.role == "embedding" else 0
+        place = torch.arange(start, start + tensor.size).view(tensor.shape).movedim(axis, 0)
+        place = place.reshape(tensor.shape[axis], -1)
+        order = torch.rand(place.shape, generator=generator).argsort(dim=1)
+        result[:, place.flatten()] = values[:, place.gather(1, order).flatten()]
+    return result
+
+
+def likeness(
+    values: Float[Tensor, "networks params"], reference: Float[Tensor, " params"], spec: NetworkSpec
+) -> Float[Tensor, " networks"]:
+    """Excess cosine over all weight tensors, each weighed by its size.
+
+    Args:
+        values: Networks as rows, aligned.
+        reference: One network.
+        spec: Their layout.
+    """
+    return excess_cosine(values, reference, spec) @ information(spec).to(values)
+
+
+def evidence(
+    values: Float[Tensor, "networks params"],
+    reference: Float[Tensor, " params"],
+    spec: NetworkSpec,
+    flips: NetworkSpec | None = None,
+) -> Evidence:
+    """Compare one network with several, in the stored order and after matching.
+
+    Matching makes strangers alike too. How much is measured for each pair: the network's weights are
+    scrambled and put through the same matching.
+
+    Args:
+        values: Bodies of canonical networks as rows.
+        reference: The body of one canonical network.
+        spec: Their layout.
+        flips: The layout with a graph that says which signs are free.
+    """
+    aligned = align(values, reference, spec, flips)
+    strangers = align(scrambled(values, spec), reference, spec, flips).values
+    return Evidence(
+        stored_order(values, reference, spec),
+        likeness(aligned.values, reference, spec),
+        likeness(strangers, reference, spec),
+        aligned,
+    )
