@@ -21,7 +21,7 @@ def make() -> NetSpace:
     encoder.adapt(ladder.batch())
     assert encoder.decoder.affine.weight is not None
     with torch.no_grad():
-        encoder.decoder.affine.weight.fill_(5.0)  # untrained codes hardly matter otherwise
+        encoder.decoder.affine.weight.fill_(20.0)  # untrained codes hardly matter otherwise
     return encoder.eval()
 
 
@@ -36,7 +36,7 @@ def lessons(teacher: bool = True) -> Lessons:
 def test_codes_get_better_and_the_best_measured_one_is_returned(teacher: bool) -> None:
     encoder, given = make(), lessons(teacher)
     codes = torch.randn(5, 1, 6)
-    config = OptimizeConfig(steps=60, batch=32, lr=0.1, every=20)
+    config = OptimizeConfig(steps=60, batch=32, lr=0.3, every=20, temperature=1.0)
     found = optimize(code_chart(encoder, codes, SPEC), ladder.populations()[2], given, config)
     assert found.checks == [0, 20, 40, 60]
     assert found.curve.shape == (4, 5)

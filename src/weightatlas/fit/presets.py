@@ -15,11 +15,15 @@ class Preset(Config):
         encoder: Registered name of the encoder.
         settings: Its settings.
         fit: Settings of the training.
+        space: Terms of the loss of a space of networks, for `fit.space.SpaceFit`.
+        predict: Settings of a training on properties, for `predict.finetune.Finetuning`.
     """
 
     encoder: str
     settings: dict[str, Any]
     fit: FitConfig
+    space: dict[str, Any] = {}
+    predict: dict[str, Any] = {}
 
 
 def preset(name: str) -> Preset:

@@ -103,6 +103,8 @@ def _check(
         problems.append("alpha < 1 needs the classes of the queries")
     if space.between and (queries.answers is None or len(encoder.ladder) > 1):
         problems.append("between= needs one architecture and the classes of the queries")
+    if space.performance and queries.answers is None:
+        problems.append("performance= needs the classes of the queries")
     if config.select is not None and (validation is None or not config.validate_every):
         problems.append(f"select='{config.select}' needs validation= and validate_every > 0")
     gather(ConfigError, problems, where="Nothing was trained.")

@@ -14,6 +14,7 @@ from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
 from weightatlas.objectives.architecture import class_losses
 from weightatlas.objectives.distillation import knowledge
 from weightatlas.objectives.interpolation import Between, boundary_pairs, ladder_codes
+from weightatlas.objectives.performance import accuracy_gap
 from weightatlas.population.forward import Population
 
 
@@ -26,6 +27,8 @@ class SpaceConfig(Config):
         temperature: Divides logits before the softmax.
         relative: Divide each network's divergence by that of an even answer, so that networks with small
             logits, stopped early, count as much as others.
+        performance: Weight of a term of our own that needs labels: rebuilt networks must be right as often
+            as their originals.
         classes: Weight of predicting the architecture.
         ladder: Weight of the interpolation loss between the smallest and the largest architecture.
         pairs: Pairs a step interpolates between, at most; none takes all of the batch.
@@ -40,6 +43,7 @@ class SpaceConfig(Config):
     alpha: float = Field(default=0.9, ge=0, le=1)
     temperature: float = Field(default=4.0, gt=0)
     relative: bool = False
+    performance: float = Field(default=0.0, ge=0)
     classes: float = Field(default=1.0, ge=0)
     ladder: float = Field(default=1.0, ge=0)
     pairs: int | None = Field(default=None, ge=1)
@@ -49,8 +53,8 @@ class SpaceConfig(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SpaceConfig":
-        if self.between and self.against == "teacher":
-            raise ValueError("between= needs the outputs of the originals: against='original'")
+        if (self.between or self.performance) and self.against == "teacher":
+            raise ValueError("between= and performance= compare with the originals: against='original'")
         return self
 
 
@@ -103,9 +107,34 @@ class SpaceLoss(nn.Module):
     def forward(self, step: SpaceStep) -> dict[str, Float[Tensor, ""]]:
         """Compute "loss" and, for the log, its terms."""
         config, classes, count = self.config, len(step.encoder.ladder), len(step.codes)
-        codes, rungs, targets = [step.codes], [step.rungs], [step.targets]
         teacher = config.against == "teacher"
-        if classes > 2 and config.ladder and teacher:
+        every, places, goals = self._asked(step)
+        scores = step.encoder.classify(every) if classes > 1 else None
+        run = places if scores is None or config.execute == "true" else scores.argmax(1)
+        outputs = execute(step.encoder, step.populations, every, run, step.queries)
+        alpha = config.alpha if teacher else 1.0
+        losses = knowledge(outputs, goals, step.answers, alpha, config.temperature, config.relative)
+        found = {"distillation": self._total(losses[:count])}
+        if config.performance and step.answers is not None:
+            wrong = accuracy_gap(outputs, goals, step.answers)
+            found["performance"] = self._total(wrong[:count])
+            losses = losses + config.performance * wrong
+        if scores is not None:
+            wrong = class_losses(scores, places)
+            found["class"] = self._total(wrong[:count])
+            found["class accuracy"] = (scores[:count].argmax(1) == step.rungs).float().mean()
+            losses = losses + config.classes * wrong
+        loss = self._total(losses[:count])
+        if len(every) > count:
+            found["interpolation"] = self._total(losses[count:])
+            loss = loss + (config.between or config.ladder) * found["interpolation"]
+        return {"loss": loss, **found}
+
+    def _asked(self, step: SpaceStep) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes of the step and between them, what each is decoded as, and what it must answer."""
+        config, classes = self.config, len(step.encoder.ladder)
+        codes, rungs, targets = [step.codes], [step.rungs], [step.targets]
+        if classes > 2 and config.ladder and config.against == "teacher":
             pairs = boundary_pairs(step.rungs, classes, config.pairs)
             extra, places = ladder_codes(step.codes, pairs, classes)
             codes, rungs = [*codes, extra], [*rungs, places]
@@ -114,24 +143,7 @@ class SpaceLoss(nn.Module):
             ends = step.codes, step.codes[step.between.partner]
             codes.append(torch.lerp(*ends, step.between.gamma[:, None, None]))
             rungs, targets = [*rungs, step.rungs], [*targets, step.between.targets]
-        every, places, goals = torch.cat(codes), torch.cat(rungs), torch.cat(targets)
-        scores = step.encoder.classify(every) if classes > 1 else None
-        run = places if scores is None or config.execute == "true" else scores.argmax(1)
-        outputs = execute(step.encoder, step.populations, every, run, step.queries)
-        alpha = config.alpha if teacher else 1.0
-        losses = knowledge(outputs, goals, step.answers, alpha, config.temperature, config.relative)
-        found = {"distillation": self._total(losses[:count])}
-        loss = found["distillation"]
-        if scores is not None:
-            wrong = class_losses(scores, places)
-            found["class"] = self._total(wrong[:count])
-            found["class accuracy"] = (scores[:count].argmax(1) == step.rungs).float().mean()
-            loss = loss + config.classes * found["class"]
-            losses = losses + config.classes * wrong
-        if len(every) > count:
-            found["interpolation"] = self._total(losses[count:])
-            loss = loss + (config.between or config.ladder) * found["interpolation"]
-        return {"loss": loss, **found}
+        return torch.cat(codes), torch.cat(rungs), torch.cat(targets)
 
     def _total(self, losses: Float[Tensor, " networks"]) -> Float[Tensor, ""]:
         return losses.mean() if self.config.total == "mean" else losses.sum()

@@ -1,0 +1,157 @@
+"""What the NetSpace benches share: networks with stop epochs of their own, a ladder, a teacher."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from weightatlas.errors import ZooError
+from weightatlas.evaluate.exam import Exam, exam_of
+from weightatlas.evaluate.protocols.stage import Stage
+from weightatlas.fit.space_step import SpaceQueries
+from weightatlas.latent.optimize import Lessons
+from weightatlas.networks.ladder import STEPS
+from weightatlas.population.forward import Population
+from weightatlas.runtime import key_of
+from weightatlas.weights.batch import Batch, Weights
+from weightatlas.weights.fold import fold_network
+from weightatlas.weights.prep import folded
+from weightatlas.weights.spec import NetworkSpec
+from weightatlas.zoo.populate import populate
+from weightatlas.zoo.recipe import load_recipe
+from weightatlas.zoo.zoo import Zoo
+
+PARTS = ("train", "val", "test")
+SHARES = (100, 16, 16)  # published counts, also taken as shares of smaller populations
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Networks of one architecture, batch norms folded, in three parts of independent networks.
+
+    Args:
+        spec: Their layout.
+        population: Runs them.
+        parts: Part -> weights `(networks, params)`.
+        scores: Part -> validation accuracies `(networks,)`.
+    """
+
+    spec: NetworkSpec
+    population: Population
+    parts: dict[str, Float[Tensor, "_ params"]]
+    scores: dict[str, Float[Tensor, " _"]]
+
+    def weights(self, part: str) -> Weights:
+        """Return a part as weights."""
+        values = self.parts[part]
+        return Weights(values, self.spec, torch.arange(len(values)))
+
+    def exam(self, stage: Stage) -> Exam:
+        """Return the test images, for this architecture."""
+        inputs, labels = stage.task.split("test")
+        return exam_of(self.population, inputs.to(stage.device), labels)
+
+
+def field_of(zoo: Zoo, spread: bool = False, engine: str = "batched") -> Field:
+    """Take every network of a zoo once: as it ended, or each at a stop epoch of its own.
+
+    Parts are drawn by a hash of the network; in each, stop epochs are spread over all that were kept.
+    The networks have independent first weights, so this is also a split by lineage.
+
+    Args:
+        zoo: Networks of one architecture.
+        spread: Stop each network at another epoch.
+        engine: Engine that executes networks.
+
+    Raises:
+        ZooError: There are too few networks for three parts.
+    """
+    steps, names = zoo.column("step"), zoo.column("lineage")
+    kept = sorted(set(steps.tolist()))
+    order = sorted(set(names.tolist()), key=lambda name: key_of("netspace split", name))
+    values, spec = folded(zoo.weights().values, zoo.spec)
+    where = {(name, step): row for row, (name, step) in enumerate(zip(names, steps, strict=True))}
+    chosen = {}
+    for part, members in _shares(order).items():
+        stops = [kept[i * len(kept) // len(members)] if spread else kept[-1] for i in range(len(members))]
+        chosen[part] = torch.tensor([where[pair] for pair in zip(members, stops, strict=True)])
+    scores = torch.from_numpy(zoo.column("val_acc").astype("float32"))
+    code = fold_network(zoo.network(), zoo.spec)
+    return Field(
+        spec,
+        Population(code, spec, engine=engine),
+        {part: values[rows] for part, rows in chosen.items()},
+        {part: scores[rows] for part, rows in chosen.items()},
+    )
+
+
+def _shares(order: list[str]) -> dict[str, list[str]]:
+    """Cut networks 100 : 16 : 16."""
+    count, total = len(order), sum(SHARES)
+    held = max(count * SHARES[1] // total, 2)
+    if count < 3 * held:
+        raise ZooError(f"{count} networks are too few for training, validation and test parts.")
+    first = count - 2 * held
+    return dict(zip(PARTS, (order[:first], order[first : first + held], order[first + held :]), strict=True))
+
+
+def batch_of_fields(fields: list[Field], part: str, counts: tuple[int, ...] | None = None) -> Batch:
+    """Join a part of several architectures; "val_acc" is its label.
+
+    Args:
+        fields: Architectures, smallest first.
+        part: "train", "val" or "test".
+        counts: Networks of each, at most; an architecture with 0 is left out.
+    """
+    groups, scores, start = [], [], 0
+    for place, field in enumerate(fields):
+        most = len(field.parts[part]) if counts is None else counts[place]
+        values = field.parts[part][:most]
+        if len(values):
+            groups.append(Weights(values, field.spec, torch.arange(start, start + len(values))))
+            scores.append(field.scores[part][:most])
+            start += len(values)
+    return Batch(tuple(groups), {"val_acc": torch.cat(scores)})
+
+
+def ladder_of(there: Stage, engine: str = "batched") -> list[Field]:
+    """Populate the other steps of the ladder like the first, or reopen them."""
+    fields = [field_of(there.zoo, engine=engine)]
+    for step in range(1, STEPS):
+        fields.append(field_of(_step(there, step), engine=engine))
+    return fields
+
+
+def teacher_outputs(there: Stage, inputs: Tensor) -> Float[Tensor, "queries classes"]:
+    """Outputs of the teacher: the best of three networks twice as wide as the largest step."""
+    zoo = _step(there, STEPS - 1, width=16, replicates=3)
+    best = int(zoo.column("val_acc").argmax())
+    return zoo.population(engine="batched").outputs_no_grad(zoo.weights().values[best : best + 1], inputs)[0]
+
+
+def _step(there: Stage, step: int, **changes: Any) -> Zoo:
+    recipe = load_recipe("netspace_ladder", there.tier)
+    options = {**recipe.network_options, "step": step}
+    replicates = changes.pop("replicates", recipe.replicates)
+    name = "-".join(["netspace_ladder", str(step), *(f"{key}{value}" for key, value in changes.items())])
+    chosen = recipe.replace(name=name, network_options=options | changes, replicates=replicates)
+    return populate(chosen, there.cache / "zoos" / f"{name}-{there.tier}", device=str(there.device))
+
+
+def queries_of(there: Stage, teacher: bool = False) -> tuple[SpaceQueries, SpaceQueries]:
+    """Training and validation images with their classes, the former with the teacher's outputs if asked."""
+    found = []
+    for part in ("train", "val"):
+        inputs, labels = there.task.split(part)
+        outputs = teacher_outputs(there, inputs) if teacher and part == "train" else None
+        found.append(SpaceQueries(inputs, labels, outputs))
+    return found[0], found[1]
+
+
+def lessons_of(there: Stage) -> Lessons:
+    """Training images with the teacher's outputs, validation images to choose by."""
+    pool, held = queries_of(there, teacher=True)
+    labels: list[Int[Tensor, " images"]] = [part for part in (pool.answers, held.answers) if part is not None]
+    return Lessons(pool.inputs, labels[0], pool.teacher, held.inputs, labels[1])
