@@ -13,6 +13,7 @@ from weightatlas.networks import create_network
 from weightatlas.population.batched import BatchedEngine
 from weightatlas.population.engines import LoopEngine, cross_entropy, engines
 from weightatlas.population.forward import Population
+from weightatlas.population.images import ImagesEngine
 from weightatlas.population.initialize import initialize
 from weightatlas.population.operations import NoProgram
 from weightatlas.population.program import program_of
@@ -45,6 +46,18 @@ class Tied(nn.Module):
         return self.b(torch.tanh(self.a(x)))
 
 
+class Residual(nn.Module):
+    """A sum whose result is written over by the activation behind it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(channels, channels, 5, padding=2), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(x + self.conv(x))
+        return self.act(self.conv(x) + x)
+
+
 def _stack(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(3))
 
@@ -66,13 +79,18 @@ CASES = {
     "leaky": (lambda: _stack(nn.Conv2d(2, 4, 3), nn.LeakyReLU(0.01), nn.Conv2d(4, 4, 2)), IMAGES),
     "siren": (lambda: create_network("siren", coordinates=6, outputs=3, hidden=[5, 4]), (6,)),
     "norm 1d": (lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)), (6,)),
+    "residual": (lambda: nn.Sequential(Residual(2), nn.Flatten(), nn.LazyLinear(3)), IMAGES),
+    "shortcut": (
+        lambda: _stack(nn.Conv2d(2, 8, 3, stride=2, padding=1), nn.Conv2d(8, 4, 1, stride=2)),
+        IMAGES,
+    ),
     "tied": (Tied, (6,)),
 }
 
 
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("case", CASES)
-def test_operations_equal_modules(case: str, shared: bool) -> None:
+def test_operations_equal_modules(case: str, shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     build, shape = CASES[case]
     network = build().double()
     network.eval()(torch.zeros(2, *shape, dtype=torch.float64))  # lazy layers learn their size
@@ -81,16 +99,22 @@ def test_operations_equal_modules(case: str, shared: bool) -> None:
     weights = (weights + 0.1 * torch.rand_like(weights)).requires_grad_()
     inputs = torch.randn(*(() if shared else (3,)), 5, *shape, dtype=torch.float64, requires_grad=True)
     results = []
-    for name in ("batched", "loop"):
+    for name in ("loop", "batched", "images", "tiles"):
+        if name == "tiles":  # convolutions as if their inputs were too large for the cache
+            monkeypatch.setattr("weightatlas.population.operations_layers.WHOLE_MB", 0.0)
+            monkeypatch.setattr("weightatlas.population.operations_windows.TILE_MB", 0.004)
+            name = "batched"
         outputs = Population(network, spec, engine=name)(weights, inputs, shared)
         cotangent = torch.arange(outputs.numel(), dtype=torch.float64).sin().view(outputs.shape)
         results.append((outputs, *torch.autograd.grad((outputs * cotangent).sum(), [weights, inputs])))
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    for found in results[1:]:
+        for ours, theirs in zip(found, results[0], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("case", [name for name in CASES if "norm" in name or name == "branches"])
-def test_training_statistics_and_gradients(case: str) -> None:
+@pytest.mark.parametrize("kind", [BatchedEngine, ImagesEngine])
+def test_training_statistics_and_gradients(case: str, kind: type[BatchedEngine]) -> None:
     build, shape = CASES[case]
     network = build().double()
     network.eval()(torch.zeros(2, *shape, dtype=torch.float64))
@@ -99,13 +123,29 @@ def test_training_statistics_and_gradients(case: str) -> None:
     inputs, labels = torch.randn(3, 6, *shape, dtype=torch.float64), torch.randint(0, 3, (3, 6))
     ours, theirs = (
         engine(network, spec).gradients(weights, inputs, labels, cross_entropy, {})
-        for engine in (BatchedEngine, LoopEngine)
+        for engine in (kind, LoopEngine)
     )
     for found, expected in zip(ours[:2], theirs[:2], strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
     assert ours[2].keys() == theirs[2].keys()
     for name, value in ours[2].items():
         torch.testing.assert_close(value, theirs[2][name].flatten(1), rtol=1e-9, atol=1e-12)
+
+
+def test_large_batches_in_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, spec = make("dropped")
+    weights = initialize(spec, torch.arange(3), "glorot")
+    inputs, labels = torch.randn(3, 150, 1, 8, 8), torch.randint(0, 5, (3, 150))
+    masks = {"1.mask": (torch.rand(3, 150, 4, 1, 1) > 0.3).float()}
+    whole = BatchedEngine(network, spec).gradients(weights, inputs, labels, cross_entropy, masks)
+    whole = [whole[0].clone(), whole[1]]
+    monkeypatch.setattr("weightatlas.population.batched.CACHE_MB", 1e-3)
+    engine = BatchedEngine(network, spec)
+    assert engine.piece(inputs[0]) == 64
+    for ours, theirs in zip(
+        engine.gradients(weights, inputs, labels, cross_entropy, masks), whole, strict=False
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_blocks_and_odd_sizes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightatlas.encoders.ranks import CodedLayer
-from weightatlas.population.operations import Conv2d, Operation
+from weightatlas.population.operations import Operation
+from weightatlas.population.operations_layers import Conv2d
 
 
 def columns_of(operation: Operation, x: Tensor, layer: CodedLayer) -> Float[Tensor, "_ columns samples"]:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,7 +13,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from weightatlas.population.crew import side_by_side
 from weightatlas.population.engines import Engine, Loss, Masks, cross_entropy, engines, named
 from weightatlas.population.operations import Tape, Workspace
-from weightatlas.population.program import program_of
+from weightatlas.population.operations_pointwise import BatchNorm
+from weightatlas.population.program import BATCH_LAST, Kit, program_of
 from weightatlas.weights.spec import NetworkSpec
 
 CACHE_MB = (
@@ -25,10 +27,18 @@ class BatchedEngine(Engine):
     """Blocks of networks layer by layer, batch innermost; needs a traceable network of known layers."""
 
     name = "batched"
+    kit: ClassVar[Kit] = BATCH_LAST
+    width: ClassVar[int] = 32  # queries in a block: whole vector registers, and enough work per call
+    classes: ClassVar[int] = 1  # axis of the outputs' classes
 
     def __init__(self, network: nn.Module, spec: NetworkSpec, workers: int = 1) -> None:
         super().__init__(network, spec, workers)
-        self.programs = {False: program_of(self.network), True: program_of(self.training)}
+        self.programs = {
+            training: program_of(self.training if training else self.network, self.kit)
+            for training in (False, True)
+        }
+        kinds = [step.operation for step in self.programs[True].steps]
+        self.divisible = not any(isinstance(kind, BatchNorm) for kind in kinds)
         self.local = threading.local()
         self.numbers: int | None = None
 
@@ -50,29 +60,54 @@ class BatchedEngine(Engine):
     def gradients(
         self, weights: Tensor, inputs: Tensor, labels: Tensor, loss: Loss, masks: Masks
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        count = even(len(weights), self.block(inputs[0], inputs.shape[1]))
+        batch, losses, statistics = inputs.shape[1], torch.zeros(len(weights)).to(weights), []
+        pieces = [slice(0, batch)]
+        if loss is cross_entropy and self.divisible and labels.ndim == 2:
+            pieces = _slices(batch, even(batch, self.piece(inputs[0])))
+        count = even(len(weights), self.block(inputs[0], pieces[0].stop))
         gradient = self.work.take("gradient", weights.shape, weights)
-        losses, statistics = [], []
-        for rows in (slice(i, i + count) for i in range(0, len(weights), count)):
-            own = {name: mask[rows] for name, mask in masks.items()}
-            tape = self.tape(weights[rows], own, training=True)
-            outputs = self.programs[True].forward(tape, batch_last(inputs[rows]))
-            value, grad = _loss_gradient(outputs, labels[rows], loss)
-            self.programs[True].backward(tape, grad, inputs=False)
-            self.collect(tape, out=gradient[rows])
-            losses.append(value)
+        for rows in _slices(len(weights), count):
+            for piece in pieces:
+                own = {name: mask[rows, piece] for name, mask in masks.items()}
+                tape = self.tape(weights[rows], own, training=True)
+                outputs = self.programs[True].forward(tape, self.enter(inputs[rows, piece]))
+                value, grad = _loss_gradient(outputs, labels[rows, piece], loss, self)
+                share = (piece.stop - piece.start) / batch
+                self.programs[True].backward(tape, grad if share == 1 else grad.mul_(share), inputs=False)
+                self.collect(tape, gradient[rows], add=piece.start > 0)
+                losses[rows] += value * share
             statistics.append(tape.statistics)
         joined = {name: torch.cat([s[name] for s in statistics]) for name in statistics[0]}
-        return gradient, torch.cat(losses), joined
+        return gradient, losses, joined
+
+    def enter(self, inputs: Tensor) -> Tensor:
+        """Bring inputs `(networks, batch, ...)` to the order of the operations."""
+        return batch_last(inputs)
+
+    def leave(self, outputs: Tensor) -> Tensor:
+        """Bring outputs to the order `(networks, batch, ...)`."""
+        return outputs.movedim(-1, 1)
+
+    def undo(self, outputs: Tensor) -> Tensor:
+        """Bring `(networks, batch, ...)` back to the order of the outputs."""
+        return outputs.movedim(1, -1).contiguous()
 
     def block(self, sample: Tensor, batch: int) -> int:
         """Choose how many networks to run together so that their activations stay in the cache."""
+        return max(int(CACHE_MB * 2**20 / (sample.element_size() * self.size(sample) * batch)), 1)
+
+    def size(self, sample: Tensor) -> int:
+        """Count the numbers that all buffers hold for one image."""
         if self.numbers is None:
             blank = torch.zeros(1, self.spec.params, dtype=sample.dtype, device=sample.device)
             tape = replace(self.tape(blank, {}), work=Workspace())
-            self.programs[False].forward(tape, batch_last(sample[None, :1]))
-            self.numbers = tape.work.numbers
-        return max(int(CACHE_MB * 2**20 / (sample.element_size() * self.numbers * batch)), 1)
+            self.programs[False].forward(tape, self.enter(sample[None, :1]))
+            self.numbers = max(tape.work.numbers, 1)
+        return self.numbers
+
+    def piece(self, sample: Tensor) -> int:
+        """Choose how many images of a large batch go through the network before the next ones follow."""
+        return max(2 * self.width, int(CACHE_MB * 2**18 / (sample.element_size() * self.size(sample))))
 
     def tape(self, weights: Tensor, masks: Mapping[str, Tensor], training: bool = False) -> Tape:
         state = named(weights, self.spec)
@@ -80,13 +115,15 @@ class BatchedEngine(Engine):
             state |= dict.fromkeys(tensor.aliases, state[tensor.name])
         return Tape({**state, **masks}, len(weights), self.work, training)
 
-    def collect(self, tape: Tape, out: Tensor | None = None) -> Tensor:
-        """Join the gradients of all tensors to rows."""
+    def collect(self, tape: Tape, out: Tensor | None = None, add: bool = False) -> Tensor:
+        """Join the gradients of all tensors to rows, written or added to `out`."""
         parts = []
         for tensor in self.spec.tensors:
             found = [tape.grads[n] for n in (tensor.name, *tensor.aliases) if n in tape.grads]
             part = sum(found[1:], found[0]) if found else torch.zeros_like(tape.state[tensor.name])
             parts.append(part.reshape(tape.networks, -1))
+        if add and out is not None:
+            return out.add_(torch.cat(parts, dim=1))
         return torch.cat(parts, dim=1, out=out)
 
 
@@ -106,9 +143,9 @@ class _Outputs(torch.autograd.Function):
         def work(rows: slice) -> Tensor:
             parts = []
             for queries in pieces:
-                x = batch_last(_cut(inputs, rows, queries, shared))
+                x = engine.enter(_cut(inputs, rows, queries, shared))
                 outputs = engine.programs[False].forward(engine.tape(weights[rows], {}), x)
-                parts.append(outputs.movedim(-1, 1).clone())
+                parts.append(engine.leave(outputs).clone())
             return torch.cat(parts, dim=1)
 
         blocks, pieces = _blocks(engine, weights, inputs, shared)
@@ -126,12 +163,12 @@ class _Outputs(torch.autograd.Function):
             whole, back = torch.zeros_like(weights[rows]), []
             for queries in pieces:
                 tape = engine.tape(weights[rows], {})
-                engine.programs[False].forward(tape, batch_last(_cut(inputs, rows, queries, shared)))
-                own = grad[rows, queries].movedim(1, -1).contiguous()
+                engine.programs[False].forward(tape, engine.enter(_cut(inputs, rows, queries, shared)))
+                own = engine.undo(grad[rows, queries])
                 value = engine.programs[False].backward(tape, own, inputs=wanted)
                 whole += engine.collect(tape)
                 if wanted:
-                    back.append(torch.zeros(()) if value is None else value.movedim(-1, 1).clone())
+                    back.append(torch.zeros(()) if value is None else engine.leave(value).clone())
             return whole, torch.cat(back, dim=1) if wanted else None
 
         found = side_by_side(work, blocks, engine.workers)
@@ -145,7 +182,7 @@ class _Outputs(torch.autograd.Function):
 def _blocks(engine: BatchedEngine, weights: Tensor, inputs: Tensor, shared: bool) -> tuple[list, list]:
     """Cut a call into blocks of networks, and pieces of queries, that stay in the cache."""
     total = len(inputs) if shared else inputs.shape[1]
-    width = even(total, WIDTH)
+    width = even(total, engine.width)
     most = engine.block(inputs if shared else inputs[0], width)
     count = even(len(weights), min(most, -(-len(weights) // engine.workers)))
     return _slices(len(weights), count), _slices(total, width)
@@ -165,9 +202,6 @@ def even(total: int, most: int) -> int:
     return -(-total // -(-total // most))
 
 
-WIDTH = 32  # queries in a block: whole vector registers, and enough work per call
-
-
 def batch_last(inputs: Float[Tensor, "networks batch *rest"]) -> Float[Tensor, "networks *rest batch"]:
     """Move the batch to the end, where the kernels want it."""
     flat = inputs.flatten(2).transpose(1, 2)
@@ -180,17 +214,19 @@ def batch_last(inputs: Float[Tensor, "networks batch *rest"]) -> Float[Tensor, "
     return flat.view(len(inputs), *inputs.shape[2:], inputs.shape[1])
 
 
-def _loss_gradient(outputs: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-    """Return losses and their gradient with respect to outputs `(networks, ..., batch)`."""
+def _loss_gradient(
+    outputs: Tensor, labels: Tensor, loss: Loss, engine: BatchedEngine
+) -> tuple[Tensor, Tensor]:
+    """Return losses and their gradient with respect to outputs in the engine's order."""
     if loss is cross_entropy and outputs.ndim == 3:
-        logs = torch.log_softmax(outputs, dim=1)
-        index = labels[:, None, :]
-        losses = -logs.gather(1, index).mean(dim=(1, 2))
+        logs = torch.log_softmax(outputs, dim=engine.classes)
+        index = labels.unsqueeze(engine.classes)
+        losses = -logs.gather(engine.classes, index).mean(dim=(1, 2))
         grad = logs.exp_()
-        grad.scatter_add_(1, index, grad.new_full((), -1.0).expand(index.shape))
-        return losses, grad.div_(outputs.shape[2])
+        grad.scatter_add_(engine.classes, index, grad.new_full((), -1.0).expand(index.shape))
+        return losses, grad.div_(labels.shape[1])
     with torch.enable_grad():
         leaf = outputs.detach().requires_grad_(True)
-        losses = loss(leaf.movedim(-1, 1), labels)
+        losses = loss(engine.leave(leaf), labels)
         (grad,) = torch.autograd.grad(losses.sum(), leaf)
     return losses.detach(), grad

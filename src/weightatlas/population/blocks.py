@@ -125,12 +125,30 @@ def train_epoch(
 ) -> None:
     """Take all steps of one epoch for the networks of a block, in place."""
     order = block.order(epoch, len(inputs))
+    room = inputs.new_empty(0)
     for step in range(max(block.steps)):
         active = sum(steps > step for steps in block.steps)
         index = order[:active, step * block.batch : (step + 1) * block.batch]
         masks = block.masks(epoch, step, active, shapes)
         weights = block.weights[:active]
-        gradient, _, statistics = engine.gradients(weights, inputs[index], labels[index], loss, masks)
+        images = pick(inputs, index, room)
+        gradient, _, statistics = engine.gradients(weights, images, labels[index], loss, masks)
         block.optimizer.step(gradient)
         for name, value in statistics.items():
             weights[:, block.spec.slices[name]] = value.flatten(1)
+
+
+def pick(inputs: Tensor, index: Int[Tensor, "networks batch"], room: Tensor) -> Tensor:
+    """Gather the images of all networks into memory that is used again, several times faster than indexing.
+
+    Args:
+        inputs: All images, shape `(images, ...)`.
+        index: Which images each network sees.
+        room: An empty tensor that keeps the memory between calls.
+
+    Returns:
+        Shape `(networks, batch, ...)`; the next call writes over it.
+    """
+    room.resize_(index.numel(), inputs[0].numel())
+    torch.index_select(inputs.flatten(1), 0, index.flatten(), out=room)
+    return room.view(*index.shape, *inputs.shape[1:])

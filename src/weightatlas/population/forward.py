@@ -1,7 +1,8 @@
 """Population: run many networks of one function on the same or on their own inputs."""
 
 import logging
-import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from weightatlas.errors import DataError, SpecError
-from weightatlas.population import batched as batched  # registers its engine
+from weightatlas.population import images as images  # registers the engines
 from weightatlas.population.engines import Engine, engines
 from weightatlas.population.operations import NoProgram
 from weightatlas.population.prepare import activation_numbers
+from weightatlas.population.race import clock_for, race
 from weightatlas.weights.spec import NetworkSpec
 
 log = logging.getLogger("weightatlas")
@@ -133,24 +135,24 @@ def fastest(options: dict[str, Any], weights: Tensor, inputs: Tensor, shared: bo
     """
     weights = weights[: 16 * options["workers"]].detach().requires_grad_(graded)
     inputs = (inputs[:64] if shared else inputs[: len(weights), :64]).detach()
-    seconds: dict[str, float] = {}
+    laps: dict[str, Callable[[], None]] = {}
     made: dict[str, Engine] = {}
     for name in engines.names():
         try:
             made[name] = engines.create(name, **options)
-            seconds[name] = min(_lap(made[name], weights, inputs, shared, graded) for _ in range(3))
+            laps[name] = partial(_call, made[name], weights, inputs, shared, graded)
+            laps[name]()  # warm up, or find out that a layer has no form
         except NoProgram as error:
+            laps.pop(name, None)
             log.info("population engine %s is not available: %s", name, error)
-    best = min(seconds, key=seconds.__getitem__)
+    best, seconds = race(laps, clock=clock_for(weights.device, options["workers"]))
     log.info("population engine %s: %s", best, {name: f"{1e3 * s:.2f} ms" for name, s in seconds.items()})
     return made[best]
 
 
-def _lap(engine: Engine, weights: Tensor, inputs: Tensor, shared: bool, graded: bool) -> float:
-    """Time one call."""
-    start = time.perf_counter()
+def _call(engine: Engine, weights: Tensor, inputs: Tensor, shared: bool, graded: bool) -> None:
+    """Run once, with the backward pass if it will be needed."""
     with torch.set_grad_enabled(graded):
         outputs = engine.outputs(weights, inputs, shared)
         if graded:
             torch.autograd.grad(outputs.sum(), weights)
-    return time.perf_counter() - start

@@ -1,6 +1,7 @@
 """Operations that keep or merge shapes: activations, norms, dropout, flatten, add, concat."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -113,8 +114,12 @@ class Dropout(Operation):
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
         mask = tape.state.get(self.own("mask")) if tape.training else None
-        tape.saved[self.key] = (None if mask is None else mask.movedim(1, -1).contiguous(),)
+        tape.saved[self.key] = (None if mask is None else self.arranged(mask),)
         return xs[0] if mask is None else xs[0] * tape.saved[self.key][0]
+
+    def arranged(self, mask: Tensor) -> Tensor:
+        """Bring a mask `(networks, batch, ...)` to the order of the values."""
+        return mask.movedim(1, -1).contiguous()
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
         (mask,) = tape.saved[self.key]
@@ -124,9 +129,13 @@ class Dropout(Operation):
 class Add(Operation):
     """Sum of values of equal shape."""
 
+    frees_output = True
+
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
         tape.saved[self.key] = tuple(len(x) for x in xs)
-        return xs[0] + xs[1]
+        most = max(len(x) for x in xs)
+        out = tape.work.take((self.key, "out"), (most, *xs[0].shape[1:]), xs[0])
+        return torch.add(xs[0], xs[1], out=out)
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
         return tuple(summed(grad, count) for count in tape.saved[self.key])
@@ -135,14 +144,17 @@ class Add(Operation):
 class Concat(Operation):
     """Join values along the channels or features."""
 
+    axis: ClassVar[int] = 1
+
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
-        tape.saved[self.key] = tuple((len(x), x.shape[1]) for x in xs)
+        tape.saved[self.key] = tuple((len(x), x.shape[self.axis]) for x in xs)
         most = max(len(x) for x in xs)
-        return torch.cat([x.expand(most, *x.shape[1:]) for x in xs], dim=1)
+        return torch.cat([x.expand(most, *x.shape[1:]) for x in xs], dim=self.axis)
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
-        parts = grad.split([width for _, width in tape.saved[self.key]], dim=1)
-        return tuple(summed(p, count) for p, (count, _) in zip(parts, tape.saved[self.key], strict=True))
+        saved = tape.saved[self.key]
+        parts = grad.split([width for _, width in saved], dim=self.axis)
+        return tuple(summed(p, count).contiguous() for p, (count, _) in zip(parts, saved, strict=True))
 
 
 class BatchNorm(Operation):
@@ -156,16 +168,16 @@ class BatchNorm(Operation):
         self.leaves = ("weight", "bias") * affine + ("running_mean", "running_var") * tracks
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
-        x = xs[0].expand(tape.networks, *xs[0].shape[1:])
-        rows = x.reshape(1, -1, x[0, 0].numel())  # one batch whose channels are all channels of all networks
+        x = xs[0].expand(tape.networks, *xs[0].shape[1:]).contiguous()
+        rows = self.rows(x)
         own = tape.training or not self.tracks
         weight, bias = (self._row(tape, leaf) for leaf in ("weight", "bias"))
         mean, variance = (self._row(tape, leaf) for leaf in ("running_mean", "running_var"))
         if own and mean is not None and variance is not None:
             mean, variance = mean.clone(), variance.clone()
-        out = tape.work.take((self.key, "out"), rows.shape, rows)
+        out = tape.work.take((self.key, "out"), x.shape, x)
         seen = [tape.work.take((self.key, leaf), (rows.shape[1],), rows) for leaf in ("mean", "inverse")]
-        into = {"out": out, "save_mean": seen[0], "save_invstd": seen[1]}
+        into = {"out": self.rows(out), "save_mean": seen[0], "save_invstd": seen[1]}
         aten.native_batch_norm.out(
             rows, weight, bias, mean, variance, own, self.momentum, self.epsilon, **into
         )
@@ -173,11 +185,19 @@ class BatchNorm(Operation):
             fresh = {"running_mean": mean, "running_var": variance}
             tape.statistics |= {self.own(k): v.view(tape.networks, -1) for k, v in fresh.items()}
         tape.saved[self.key] = (rows, weight, mean, variance, *seen, own, len(xs[0]))
-        return out.view(x.shape)
+        return out
+
+    def rows(self, x: Tensor) -> Tensor:
+        """View a value as one batch whose channels are all channels of all networks."""
+        return x.view(1, -1, x[0, 0].numel())
+
+    def restored(self, rows: Tensor, shape: torch.Size) -> Tensor:
+        """Undo `rows`."""
+        return rows.view(shape)
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
         rows, weight, mean, variance, *seen, own, count = tape.saved[self.key]
-        shape, grad = grad.shape, grad.reshape(rows.shape)
+        shape, grad = grad.shape, self.rows(grad.contiguous())
         wanted = [needed[0], True, True]
         back, along, total = aten.native_batch_norm_backward(
             grad, rows, weight, mean, variance, *seen, own, self.epsilon, wanted
@@ -190,7 +210,7 @@ class BatchNorm(Operation):
             scale = inverse if weight is None else inverse * weight
             tape.give(self.own("running_mean"), -total * scale)
             tape.give(self.own("running_var"), -0.5 * along * scale * inverse)
-        return (summed(back.view(shape), count),) if needed[0] else (None,)
+        return (summed(self.restored(back, shape), count),) if needed[0] else (None,)
 
     def _row(self, tape: Tape, leaf: str) -> Tensor | None:
         """Join a tensor of all networks to one row, or none if the layer has none."""

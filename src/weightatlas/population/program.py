@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from weightatlas.population import operations as ops
+from weightatlas.population import operations_images as images
+from weightatlas.population import operations_layers as layers
 from weightatlas.population import operations_pointwise as points
 from weightatlas.population import operations_pooling as pools
 from weightatlas.population.operations import NoProgram
@@ -17,6 +19,29 @@ from weightatlas.population.prepare import MaskedDropout, PureNorm
 
 # torch.fx replaces `nn.Module.__call__` while it traces: two threads at once would leave it replaced.
 _TRACING = Lock()
+
+
+@dataclass(frozen=True)
+class Kit:
+    """The operations that depend on how values are laid out."""
+
+    linear: Callable[..., ops.Operation] = layers.Linear
+    conv: Callable[..., ops.Operation] = layers.Conv2d
+    norm: Callable[..., ops.Operation] = points.BatchNorm
+    flatten: Callable[..., ops.Operation] = points.Flatten
+    dropout: Callable[..., ops.Operation] = points.Dropout
+    concat: Callable[..., ops.Operation] = points.Concat
+
+
+BATCH_LAST = Kit()
+CHANNELS_LAST = Kit(
+    images.ImageLinear,
+    images.ImageConv2d,
+    images.ImageNorm,
+    images.ImageFlatten,
+    images.ImageDropout,
+    images.ImageConcat,
+)
 
 
 @dataclass(frozen=True)
@@ -72,8 +97,12 @@ class _Tracer(fx.Tracer):
         return isinstance(m, MaskedDropout | PureNorm) or super().is_leaf_module(m, module_qualified_name)
 
 
-def program_of(network: nn.Module) -> Program:
+def program_of(network: nn.Module, kit: Kit = BATCH_LAST) -> Program:
     """Trace a module and replace each of its operations by a batched one.
+
+    Args:
+        network: The module.
+        kit: Operations of the engine.
 
     Raises:
         NoProgram: The module cannot be traced or an operation has no batched form.
@@ -95,7 +124,7 @@ def program_of(network: nn.Module) -> Program:
             _share_memory(steps, slots[node.args[0]])
             return Program(tuple(steps), slots[node.args[0]])
         else:
-            operation, inputs = _translate(node, modules)
+            operation, inputs = _translate(node, modules, kit)
             operation.key = node.name
             slots[node] = len(steps) + 1
             steps.append(Step(operation, tuple(slots[i] for i in inputs), len(steps) + 1))
@@ -113,20 +142,20 @@ def _share_memory(steps: list[Step], result: int) -> None:
         operation.reuse = able and free
 
 
-def _translate(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[ops.Operation, list[fx.Node]]:
+def _translate(node: fx.Node, modules: dict[str, nn.Module], kit: Kit) -> tuple[ops.Operation, list[fx.Node]]:
     """Find the batched form of one traced operation, and the nodes it reads."""
     if node.op == "call_module":
         module = modules[str(node.target)]
-        return _module(module, str(node.target)), [n for n in node.args if isinstance(n, fx.Node)]
+        return _module(module, str(node.target), kit), [n for n in node.args if isinstance(n, fx.Node)]
     if node.op not in ("call_function", "call_method"):
         raise NoProgram(f"'{node.op} {node.target}' has no batched form")
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
     if name in ("add", "iadd") and all(isinstance(a, fx.Node) for a in node.args) and len(node.args) == 2:
         return points.Add(node.name), list(node.args)  # type: ignore[arg-type]
     if name in ("cat", "concat") and _dim(node, 1, 0) == 1:
-        return points.Concat(node.name), list(node.args[0])  # type: ignore[arg-type]
+        return kit.concat(node.name), list(node.args[0])  # type: ignore[arg-type]
     if name == "flatten" and _dim(node, 1, 0) == 1 and len(node.args) < 3:
-        return points.Flatten(node.name), [node.args[0]]  # type: ignore[list-item]
+        return kit.flatten(node.name), [node.args[0]]  # type: ignore[list-item]
     if name in _FUNCTIONS and len(node.all_input_nodes) == 1:
         return _FUNCTIONS[name](node), node.all_input_nodes
     raise NoProgram(f"'{name}' has no batched form")
@@ -177,7 +206,7 @@ _ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.GELU, nn.LeakyReLU, nn
 _ACTIVATIONS += (nn.ReLU6, nn.Mish, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LogSigmoid, nn.Softsign)
 
 
-def _module(module: nn.Module, name: str) -> ops.Operation:
+def _module(module: nn.Module, name: str, kit: Kit) -> ops.Operation:
     """Find the batched form of a layer."""
     kind = type(module).__name__
     if isinstance(module, nn.LeakyReLU) and module.negative_slope > 0:
@@ -186,7 +215,7 @@ def _module(module: nn.Module, name: str) -> ops.Operation:
         known = points.KNOWN.get(kind)
         return points.Activation(name, *known) if known else points.Pointwise(name, pure(module))
     if type(module) in _MODULES:
-        return _MODULES[type(module)](module, name)
+        return _MODULES[type(module)](module, name, kit)
     raise NoProgram(f"layer '{name}' ({kind}) has no batched form")
 
 
@@ -200,11 +229,11 @@ def pure(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return module
 
 
-def _linear(module: Any, name: str) -> ops.Operation:
-    return ops.Linear(name, module.bias is not None)
+def _linear(module: Any, name: str, kit: Kit) -> ops.Operation:
+    return kit.linear(name, module.bias is not None)
 
 
-def _conv(module: Any, name: str) -> ops.Operation:
+def _conv(module: Any, name: str, kit: Kit) -> ops.Operation:
     if module.padding_mode != "zeros":
         raise NoProgram(f"convolution '{name}' pads by '{module.padding_mode}'")
     padding = module.padding
@@ -214,51 +243,51 @@ def _conv(module: Any, name: str) -> ops.Operation:
             raise NoProgram(f"convolution '{name}' pads its sides unequally")
         padding = (0, 0) if padding == "valid" else tuple(t // 2 for t in total)
     bias = module.bias is not None
-    return ops.Conv2d(name, bias, module.kernel_size, module.stride, padding, module.dilation, module.groups)
+    return kit.conv(name, bias, module.kernel_size, module.stride, padding, module.dilation, module.groups)
 
 
-def _max_pool(module: Any, name: str) -> ops.Operation:
+def _max_pool(module: Any, name: str, kit: Kit) -> ops.Operation:
     if module.return_indices:
         raise NoProgram(f"pooling '{name}' returns indices")
     sides = [_pair(v) for v in (module.kernel_size, module.stride, module.padding, module.dilation)]
     return pools.MaxPool2d(name, (*sides, module.ceil_mode))
 
 
-def _avg_pool(module: Any, name: str) -> ops.Operation:
+def _avg_pool(module: Any, name: str, kit: Kit) -> ops.Operation:
     sides = [_pair(v) for v in (module.kernel_size, module.stride, module.padding)]
     return pools.AvgPool2d(
         name, (*sides, module.ceil_mode, module.count_include_pad, module.divisor_override)
     )
 
 
-def _adaptive(module: Any, name: str) -> ops.Operation:
+def _adaptive(module: Any, name: str, kit: Kit) -> ops.Operation:
     if _pair(module.output_size) != [1, 1]:
         raise NoProgram(f"pooling '{name}' to {module.output_size} has no batched form")
     return pools.GlobalMean(name, keep=True)
 
 
-def _norm(module: Any, name: str) -> ops.Operation:
-    return points.BatchNorm(name, module.eps, module.momentum, hasattr(module, "weight"), module.tracks)
+def _norm(module: Any, name: str, kit: Kit) -> ops.Operation:
+    return kit.norm(name, module.eps, module.momentum, hasattr(module, "weight"), module.tracks)
 
 
-def _flatten(module: Any, name: str) -> ops.Operation:
+def _flatten(module: Any, name: str, kit: Kit) -> ops.Operation:
     if (module.start_dim, module.end_dim) != (1, -1):
         raise NoProgram(f"layer '{name}' flattens axes {module.start_dim} to {module.end_dim}")
-    return points.Flatten(name)
+    return kit.flatten(name)
 
 
 def _pair(value: Any) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
-_MODULES: dict[type, Callable[[Any, str], ops.Operation]] = {
+_MODULES: dict[type, Callable[[Any, str, Kit], ops.Operation]] = {
     nn.Linear: _linear,
     nn.Conv2d: _conv,
     nn.MaxPool2d: _max_pool,
     nn.AvgPool2d: _avg_pool,
     nn.AdaptiveAvgPool2d: _adaptive,
     nn.Flatten: _flatten,
-    nn.Identity: lambda module, name: points.Identity(name),
-    MaskedDropout: lambda module, name: points.Dropout(name),
+    nn.Identity: lambda module, name, kit: points.Identity(name),
+    MaskedDropout: lambda module, name, kit: kit.dropout(name),
     PureNorm: _norm,
 }

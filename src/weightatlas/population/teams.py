@@ -1,9 +1,9 @@
 """Teams: worker threads that train blocks of networks side by side."""
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import local
 from types import TracebackType
 from typing import Any
@@ -12,14 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from weightatlas.population import batched as batched  # registers its engine
+from weightatlas.population import images as images  # registers the engines
 from weightatlas.population.blocks import Block, train_epoch
 from weightatlas.population.engines import Engine, Loss, engines
 from weightatlas.population.operations import NoProgram
 from weightatlas.population.prepare import activation_numbers, dropout_shapes, prepare
+from weightatlas.population.race import clock_for, race
 from weightatlas.weights.spec import NetworkSpec
 
 log = logging.getLogger("weightatlas")
+SAMPLE = 32  # networks on which engines are compared
 
 
 class Team:
@@ -95,23 +97,22 @@ class Team:
         return self._own.engine
 
     def _fastest(self) -> str:
-        """Time one step of the first block with every engine; nothing is changed by it."""
+        """Time a step of the first block with every engine; nothing is changed by it."""
         block, (inputs, labels) = self.blocks[0], self.data["train"]
-        index = block.order(1, len(inputs))[:, : block.batch]
-        masks = block.masks(1, 0, len(block.weights), self.shapes)
-        seconds = {}
+        rows = slice(0, SAMPLE)
+        index = block.order(1, len(inputs))[rows, : block.batch]
+        weights, images, own = block.weights[rows], inputs[index], labels[index]
+        masks = block.masks(1, 0, len(weights), self.shapes)
+        steps: dict[str, Callable[[], Any]] = {}
         for name in engines.names():
             try:
                 engine = engines.create(name, network=self.network, spec=self.spec)
-                laps = []
-                for _ in range(3):
-                    start = time.perf_counter()
-                    engine.gradients(block.weights, inputs[index], labels[index], self.loss, masks)
-                    laps.append(time.perf_counter() - start)
-                seconds[name] = min(laps[1:])
+                steps[name] = partial(engine.gradients, weights, images, own, self.loss, masks)
+                steps[name]()  # warm up, or find out that a layer has no form
             except NoProgram as error:
+                steps.pop(name, None)
                 log.info("training engine %s is not available: %s", name, error)
-        best = min(seconds, key=seconds.__getitem__)
+        best, seconds = race(steps, clock=clock_for(weights.device, 1))
         log.info("training engine %s: %s", best, {n: f"{1e3 * s:.1f} ms" for n, s in seconds.items()})
         return best
 
