@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -38,6 +38,8 @@ _VARIABLES = {
     "rnn": ("kernel", "recurrent_kernel", "bias"),
     "cell": ("kernel", "recurrent_kernel", "bias"),
 }
+_NETWORK = re.compile(r"(sequential|functional|model)(_\d+)?")
+_HEADS = re.compile(r"(^|[._])(query|key|value|attention_output|output)(_dense)?$")
 _DIGITS = "0123456789"
 _OPTIMIZER = re.compile(r"^(optimizer_weights|optimizer|_?training)(/|$)")
 
@@ -70,16 +72,76 @@ def keras_tree(
         "layer.weight" -> tensor with its axes; key -> reason for what was left out; the path of each name.
     """
     skipped = {name: "optimizer state" for name in arrays if _OPTIMIZER.match(name)}
-    kept = {name: leaf for name, leaf in arrays.items() if name not in skipped}
-    order = _order(attributes, config)
+    kept = [name for name in arrays if name not in skipped]
+    layout = _Layout(attributes, config or {})
+    entries = {path: layout.entry(path) for path in kept}
+    pointwise = {entry.layer for entry in entries.values() if entry.part == "pointwise_kernel"}
     found: dict[str, Leaf] = {}
-    paths: list[str] = []
-    for path in sorted(kept, key=lambda name: _place(name, order, list(kept))):
-        layer, part = _split(path, attributes, order)
-        name = _name(layer, part, found)
-        found[name] = _turned(kept[path], layer, part)
-        paths.append(path)
+    paths = sorted(kept, key=lambda path: layout.place(path, entries[path], kept))
+    for path in paths:
+        entry = entries[path]
+        part = _NAMES.get(entry.part, entry.part)
+        if entry.part == "depthwise_kernel" and entry.layer not in pointwise:
+            part = "weight"
+        name = f"{entry.layer}.{part}" if entry.layer else part
+        name = name if name not in found else f"{entry.layer}.{entry.part}.{len(found)}"
+        found[name] = _turned(arrays[path], entry)
     return found, skipped, paths
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One array: the layer it is in, what it is there, and the kind of the layer."""
+
+    layer: str
+    part: str
+    kind: str
+
+
+class _Layout:
+    """Names and order of layers, as far as a file tells them."""
+
+    def __init__(self, attributes: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]) -> None:
+        steps = keras_graph(config)
+        self.attributes = attributes
+        self.kinds = {step.name: _snake(step.op) for step in steps}
+        self.order = _listed(attributes, ("", "model_weights"), "layer_names") or [
+            step.name for step in steps
+        ]
+        tops = [*self.order, *(f"model_weights/{name}" for name in self.order)]
+        self.variables = _listed(attributes, tops, "weight_names", full=True)
+
+    def entry(self, path: str) -> _Entry:
+        """Split a path into the layer's name, what the array is in it, and the layer's kind."""
+        parts = _parts(path)
+        if "vars" in parts[:-1]:
+            return self._numbered(parts)
+        part = parts[-1].removesuffix(":0")
+        layer = list(dict.fromkeys(parts[:-1]))
+        if len(layer) > 1 and layer[0] in self.order:  # "dense/sequential/dense/kernel"
+            layer = [layer[0], *[name for name in layer[1:] if not _NETWORK.fullmatch(name)]]
+        kind = self.kinds.get(layer[0], "") if len(layer) == 1 else ""
+        return _Entry(".".join(layer), part, kind or (layer[-1] if layer else ""))
+
+    def _numbered(self, parts: list[str]) -> _Entry:
+        """Read a path of a `.weights.h5` file: groups named by class, variables by number."""
+        groups = [part for part in parts[:-1] if part != "vars"]
+        kind = groups[-1] if groups else ""
+        names = next((names for start, names in _VARIABLES.items() if start in kind), ("kernel", "bias"))
+        index = int(parts[-1]) if parts[-1].isdecimal() and len(parts[-1]) < 6 else 0
+        part = names[index] if index < len(names) else f"var{index}"
+        if groups:
+            given = self.attributes.get(f"layers/{groups[0]}/vars", {}).get("name")
+            groups[0] = given if isinstance(given, str) and given else groups[0]
+        return _Entry(".".join(groups) or "root", part, kind)
+
+    def place(self, path: str, entry: _Entry, given: list[str]) -> tuple[Any, ...]:
+        """Sort by the order of layers, then as the file lists its variables, then by number."""
+        first = entry.layer.partition(".")[0]
+        layer = self.order.index(first) if first in self.order else len(self.order)
+        listed = self.variables.index(path) if path in self.variables else len(self.variables)
+        groups = [] if layer < len(self.order) else [_natural(part) for part in _parts(path)[:-1]]
+        return layer, listed, groups, given.index(path)
 
 
 def keras_graph(config: Mapping[str, Any]) -> tuple[Operation, ...]:
@@ -93,11 +155,8 @@ def keras_graph(config: Mapping[str, Any]) -> tuple[Operation, ...]:
         if not isinstance(settings, dict):
             continue
         plain = {key: item for key, item in settings.items() if isinstance(item, wanted)}
-        found.append(
-            Operation(
-                op=str(layer.get("class_name", "")), name=str(settings.get("name", "")), attributes=plain
-            )
-        )
+        kind, name = str(layer.get("class_name", "")), str(settings.get("name", ""))
+        found.append(Operation(op=kind, name=name, attributes=plain))
     return tuple(found)
 
 
@@ -110,71 +169,49 @@ def parsed(text: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _order(attributes: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any] | None) -> list[str]:
-    """List the layers in the order of the network, as far as the file tells it."""
+def _listed(
+    attributes: Mapping[str, Mapping[str, Any]], groups: Iterable[str], key: str, full: bool = False
+) -> list[str]:
+    """Join lists of names; Keras cuts long ones into `key0`, `key1`, ..."""
     names: list[str] = []
-    for top in ("", "model_weights"):
-        texts = attributes.get(top, {})
+    for group in groups:
+        texts = attributes.get(group, {})
         parts = sorted(
-            (key for key in texts if key.rstrip(_DIGITS) == "layer_names"), key=lambda k: (len(k), k)
+            (part for part in texts if part.rstrip(_DIGITS) == key), key=lambda part: (len(part), part)
         )
-        names += [name for key in parts if isinstance(texts[key], list) for name in texts[key]]
-    return names or [step.name for step in keras_graph(config or {})]
+        lists = [texts[part] for part in parts if isinstance(texts[part], list)]
+        names += [f"{group}/{name}" if full else name for found in lists for name in found]
+    return names
 
 
-def _place(path: str, order: list[str], given: list[str]) -> tuple[int, list[tuple[int, int, str]], int]:
-    """Sort by the order of layers, then by number, then as the file gave them."""
-    parts = [part for part in path.split("/") if part not in ("model_weights", "layers")]
-    first = order.index(parts[0]) if parts[0] in order else len(order)
-    groups = [(0, int(p), "") if p.isdecimal() else (1, _number(p), p.rstrip(_DIGITS)) for p in parts[:-1]]
-    return first, groups if first == len(order) or "vars" in parts else [], given.index(path)
+def _parts(path: str) -> list[str]:
+    parts = path.split("/")
+    return parts[1:] if parts[0] in ("model_weights", "layers") and len(parts) > 1 else parts
 
 
-def _number(text: str) -> int:
-    return int(text[len(text.rstrip(_DIGITS)) :] or 0)
+def _natural(text: str) -> tuple[str, int]:
+    digits = text[len(text.rstrip(_DIGITS)) :]
+    return text.rstrip(_DIGITS), int(digits[-9:] or 0)
 
 
-def _split(path: str, attributes: Mapping[str, Mapping[str, Any]], order: list[str]) -> tuple[str, str]:
-    """Split a path into the layer's name and what the array is in it."""
-    parts = [part for part in path.split("/") if part not in ("model_weights", "layers")]
-    if "vars" in parts[:-1]:
-        at = len(parts) - 2
-        layer = ".".join(part for part in parts[:at] if part != "vars") or "root"
-        kind = parts[at - 1] if at else ""
-        names = next((names for start, names in _VARIABLES.items() if start in kind), None)
-        index = int(parts[-1]) if parts[-1].isdecimal() else 0
-        names = names or ("kernel", "bias")
-        return layer, names[index] if index < len(names) else f"var{index}"
-    part = parts[-1].removesuffix(":0")
-    layer = list(dict.fromkeys(parts[:-1]))
-    if order and len(layer) > 1 and layer[0] in order:  # "dense/sequential/dense/kernel"
-        layer = [layer[0], *[name for name in layer[1:] if not _is_network(name) and name != layer[0]]]
-    return ".".join(layer), part
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def _is_network(name: str) -> bool:
-    return re.fullmatch(r"(sequential|functional|model)(_\d+)?", name) is not None
-
-
-def _name(layer: str, part: str, taken: Mapping[str, Leaf]) -> str:
-    name = f"{layer}.{_NAMES.get(part, part)}" if layer else _NAMES.get(part, part)
-    return name if name not in taken else f"{layer}.{part}.{len(taken)}"
-
-
-def _turned(leaf: Leaf, layer: str, part: str) -> Leaf:
+def _turned(leaf: Leaf, entry: _Entry) -> Leaf:
     """Note the order of axes that the PyTorch convention wants."""
     size, shape = len(leaf.shape), leaf.shape
-    if part == "bias" and size == 2 and "attention" in layer:
+    attention = _HEADS.search(entry.layer) is not None
+    if entry.part == "bias" and size == 2 and attention:
         return replace(leaf, fit=(prod(shape),))
-    if "kernel" not in part or size < 2:
+    if "kernel" not in entry.part or size < 2:
         return leaf
     if size == 2:
         return replace(leaf, axes=(1, 0))
-    if size == 3 and "attention" in layer:
-        return _attention(leaf, layer)
+    if size == 3 and attention:
+        return _attention(leaf, entry.layer)
     room = tuple(range(size - 2))
-    depthwise = part == "depthwise_kernel" or "depthwise" in layer
-    if depthwise:
+    if entry.part == "depthwise_kernel" or "depthwise" in entry.kind:
         return replace(leaf, axes=(size - 2, size - 1, *room), fit=(prod(shape[-2:]), 1, *shape[:-2]))
     return replace(leaf, axes=(size - 1, size - 2, *room))
 
