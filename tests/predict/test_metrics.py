@@ -17,6 +17,15 @@ def test_equal_to_the_libraries() -> None:
     assert mae(predicted, true) == pytest.approx(float((predicted - true).abs().mean()))
 
 
+@pytest.mark.parametrize("count", [3, 40, 600])
+def test_tau_equals_scipy_on_ties(count: int) -> None:
+    for levels in (2, 5, 1000):
+        true, predicted = torch.randint(levels, (2, count)).double()
+        true[0], true[1] = -1, -2
+        expected = 0.0 if bool((predicted == predicted[0]).all()) else kendalltau(predicted, true).statistic
+        assert kendall(predicted, true) == pytest.approx(expected, abs=1e-12)
+
+
 def test_perfect_reversed_and_useless() -> None:
     true = torch.arange(10.0)
     assert r2(true, true) == 1
