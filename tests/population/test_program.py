@@ -15,7 +15,7 @@ from weightatlas.population.engines import LoopEngine, cross_entropy, engines
 from weightatlas.population.forward import Population
 from weightatlas.population.images import ImagesEngine
 from weightatlas.population.initialize import initialize
-from weightatlas.population.operations import NoProgram
+from weightatlas.population.operations import NoProgram, Tape, Workspace
 from weightatlas.population.program import program_of
 from weightatlas.population.train import TrainConfig, train
 
@@ -214,3 +214,15 @@ def test_threads_may_trace_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         sys.setswitchinterval(interval)
     assert len(programs) == 48
     assert nn.Module.__call__ is call
+
+
+def test_running_while_another_thread_traces_meets_no_tracer(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 2))
+    program = program_of(network)
+
+    def traced(*_: object, **__: object) -> None:
+        raise AssertionError("a module was called")
+
+    monkeypatch.setattr(nn.Module, "__call__", traced)  # as torch.fx does it
+    state = {name: value[None] for name, value in network.state_dict().items()}
+    assert program.forward(Tape(state, 1, Workspace()), torch.ones(1, 4, 2)).shape == (1, 2, 2)

@@ -1,8 +1,8 @@
 """What operations on many networks have in common: the tape, its buffers, and how a step is written.
 
-Every operation has its own backward pass. In the batched engine images are laid out as
-`(networks, channels, height, width, batch)` and features as `(networks, features, batch)`. With the batch
-innermost, unfolding copies long runs, pooling works on vectors, flattening is free, and every convolution is one
+Every operation has its own backward pass. In the batched engine images are laid out as `(networks,
+channels, height, width, batch)` and features as `(networks, features, batch)`. With the batch innermost,
+unfolding copies long runs, pooling works on vectors, flattening is free, and every convolution is one
 matrix product per network. A value that all networks share has `networks == 1`.
 """
 

@@ -1,7 +1,8 @@
 """Operations of the images engine: one network at a time, channels innermost, by oneDNN's kernels.
 
 Images are laid out as `(1, batch, height, width, channels)` and features as `(1, batch, features)`. What
-looks at pixels alone (pooling, activations) is shared with the batched engine: height and width are the same axes.
+looks at pixels alone (pooling, activations) is shared with the batched engine: height and width are the
+same axes.
 """
 
 from collections.abc import Sequence

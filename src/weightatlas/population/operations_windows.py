@@ -2,8 +2,8 @@
 
 Unfolding a whole image makes it `kernel height x kernel width` times larger, which falls out of the cache.
 Here only the kernel's columns are unfolded, into rows of `kernel width x channels` lines; a patch of output
-row `y` is then a window of `kernel height` neighboring rows. All windows of a tile overlap in memory without being
-copied, and one batched product per tile computes all its output rows.
+row `y` is then a window of `kernel height` neighboring rows. All windows of a tile overlap in memory
+without being copied, and one batched product per tile computes all its output rows.
 """
 
 from dataclasses import dataclass

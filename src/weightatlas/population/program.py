@@ -220,13 +220,16 @@ def _module(module: nn.Module, name: str, kit: Kit) -> ops.Operation:
 
 
 def pure(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Copy an activation without its in-place flag."""
+    """Return what an activation computes, without its in-place flag.
+
+    Not the module itself: calling it while another thread traces would run into the tracer.
+    """
     if getattr(module, "inplace", False):
         import copy
 
         module = copy.deepcopy(module)
         module.inplace = False  # type: ignore[assignment]
-    return module
+    return module.forward
 
 
 def _linear(module: Any, name: str, kit: Kit) -> ops.Operation:
