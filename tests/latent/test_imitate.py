@@ -7,7 +7,7 @@ from tests.encoders.test_activation import made
 from tests.latent.rings import seeded
 from weightatlas.errors import ConfigError
 from weightatlas.latent.charts import free_chart
-from weightatlas.latent.imitate import imitate, mixture, parents_of
+from weightatlas.latent.imitate import imitate, imitations, mixture, parents_of
 from weightatlas.latent.refine import RefineConfig, distance
 from weightatlas.population.forward import Population
 
@@ -47,3 +47,19 @@ def test_networks_come_to_behave_like_their_mixture_and_keep_their_places() -> N
     moved = (done.weights - strangers).norm(dim=1)
     apart = torch.cdist(strangers, strangers).fill_diagonal_(torch.inf).amin(1)
     assert (moved < apart).all()
+
+
+def test_imitations_work_better_than_the_noise_they_start_from() -> None:
+    encoder, network, spec, values = made("digits_cnn", count=6)
+    run = Population(network, spec, engine="batched", workers=1)
+    inputs, config = encoder.queries, RefineConfig(steps=30, batch=32)
+    settings = {"sigma": 0.4, "parents": 2}
+    ours = imitations(values, spec, run, inputs, 5, seeded(1), config=config, **settings)
+    still = imitations(values, spec, run, inputs, 5, seeded(1), config=config.replace(lr=1e-9), **settings)
+    ensemble = run.outputs_no_grad(values, inputs).softmax(-1).mean(0)
+
+    def gap(weights: torch.Tensor) -> float:
+        return float((run.outputs_no_grad(weights, inputs).softmax(-1) - ensemble).square().mean())
+
+    assert gap(ours) < gap(still)
+    assert torch.cdist(ours, values).amin(1).min() > 0.1 * values.norm(dim=1).mean()

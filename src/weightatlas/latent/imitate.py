@@ -6,8 +6,11 @@ from torch import Tensor
 
 from weightatlas.encoders.charts import Chart
 from weightatlas.errors import ConfigError
+from weightatlas.latent.charts import free_chart
 from weightatlas.latent.refine import RefineConfig, Refined, refine
+from weightatlas.latent.sample import noise_around
 from weightatlas.population.forward import Population
+from weightatlas.weights.spec import NetworkSpec
 
 
 def parents_of(
@@ -76,3 +79,35 @@ def imitate(
     """
     chosen = parents_of(len(chart.start), len(outputs), generator, parents)
     return refine(chart, population, mixture(outputs, chosen, generator), queries, config)
+
+
+def imitations(
+    anchors: Float[Tensor, "anchors params"],
+    spec: NetworkSpec,
+    population: Population,
+    queries: Tensor,
+    count: int,
+    generator: torch.Generator,
+    sigma: float = 0.4,
+    parents: int = 5,
+    lr: float = 3e-3,
+    config: RefineConfig = RefineConfig(),  # noqa: B008 (frozen)
+) -> Float[Tensor, "count params"]:
+    """Make new networks: noise far beyond what anchors survive, then imitation of mixtures of anchors.
+
+    Args:
+        anchors: Good networks as rows, best first.
+        spec: Their layout.
+        population: Runs networks.
+        queries: Unlabelled inputs of the training split.
+        count: How many networks to make.
+        generator: Source of noise, parents and shares.
+        sigma: Noise in units of the standard deviation of each tensor; it decides how new they are.
+        parents: Anchors mixed into each target.
+        lr: Learning rate of the imitation.
+        config: Steps, batch and loss of the imitation.
+    """
+    outputs = population.outputs_no_grad(anchors, queries)
+    chart = free_chart(noise_around(anchors, count, generator, spec, sigma), lr)
+    parents = min(parents, len(anchors))
+    return imitate(chart, population, outputs, queries, generator, parents, config).weights

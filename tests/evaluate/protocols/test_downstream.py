@@ -1,0 +1,50 @@
+"""`bench downstream`: curves and ensembles of every method, from early checkpoints alone."""
+
+import pytest
+import torch
+
+from weightatlas.evaluate.protocols.downstream import (
+    OURS,
+    DownstreamConfig,
+    downstream,
+    early_anchors,
+    ensemble_accuracy,
+)
+from weightatlas.results import Record
+
+METHODS = {OURS, "best zoo networks", "noise 0.1 around anchors", "from scratch"}
+
+
+@pytest.fixture(scope="module")
+def records(there, cache, tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
+    return downstream("smoke", tmp_path_factory.mktemp("downstream") / "r.json", (0,), cache)
+
+
+def value(records: list[Record], method: str, metric: str) -> float:
+    return next(r.value for r in records if (r.method, r.metric) == (method, metric))
+
+
+def test_every_method_has_a_curve_and_an_ensemble(records):
+    for method in METHODS:
+        found = {r.metric for r in records if r.method == method}
+        assert found == {"accuracy after 0", "accuracy after 1", "ensemble accuracy"}
+    start = value(records, "best zoo networks", "accuracy after 0")
+    assert value(records, "from scratch", "accuracy after 0") < start
+    assert value(records, "from scratch", "accuracy after 1") > 0.05
+
+
+def test_anchors_are_early_best_first_and_one_a_lineage(there):
+    settings = DownstreamConfig(until=2, count=4, epochs=(0,), anchors=0.5)
+    anchors = early_anchors(there, settings)
+    rows = [int((there.train_values == row).all(1).nonzero()[0, 0]) for row in anchors]
+    assert there.train.labels["step"][rows].max() <= 2
+    scores = there.train.labels["val_acc"][rows]
+    assert torch.equal(scores, scores.sort(descending=True).values)
+    lineage = there.lineage("train")[rows].tolist()
+    assert len(set(lineage)) == len(lineage)
+
+
+def test_an_ensemble_of_one_network_is_that_network(there):
+    best = there.train_values[there.best][None]
+    alone = there.exam.accuracy(there.exam.classes(best))[0]
+    assert ensemble_accuracy(there, best.repeat(3, 1), 3) == pytest.approx(float(alone))
