@@ -11,7 +11,7 @@ def short_names(keys: Sequence[str]) -> tuple[list[str], str]:
     """Remove what all names share and what wrappers of modules add.
 
     Removed are `module.` (data parallel) where every name starts with it, `_orig_mod.` (compiled) and the
-    like anywhere, and a beginning shared by all names if several layers remain behind it.
+    like anywhere, and a beginning shared by all names if names of layers remain behind it.
 
     Example:
         >>> short_names(["module.net.0.weight", "module.net.2.weight"])
@@ -49,5 +49,4 @@ def counters_beside(keys: Sequence[str]) -> list[str]:
 
 def _may_go(first: str, rest: Sequence[str]) -> bool:
     """Keep a beginning that is the name of the only layer: `0.weight`, `0.bias`."""
-    layers = {name.partition(".")[0] for name in rest if "." in name}
-    return first in _WRAPPERS or (len(layers) > 1 and not any("." not in name for name in rest))
+    return first in _WRAPPERS or any("." in name for name in rest)
