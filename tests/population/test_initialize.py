@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 
 from tests.population.small import make
 from weightatlas.errors import ConfigError
 from weightatlas.population.initialize import fan_in, initialize, schemes
+from weightatlas.symmetry.verify import spec_of
 
 SCALES = {  # standard deviation of the 6x4x3x3 weight: fan_in 36, fan_out 54
     "uniform": 12**-0.5,
@@ -72,3 +74,17 @@ def test_unknown_scheme_suggests_a_name() -> None:
         initialize(spec, torch.arange(1), "kaiming_norm")
     with pytest.raises(ConfigError, match="2 initializations"):
         initialize(spec, torch.arange(1), ["normal", "normal"])
+
+
+def test_spreads_are_chosen_per_network():
+    spec = spec_of(nn.Linear(40, 50), (40,))
+    keys = torch.arange(3)
+    drawn = initialize(spec, keys, ["normal", "truncated_normal", "kaiming_normal"], [0.01, 0.3, 0.5])
+    plain = initialize(spec, keys, ["normal", "truncated_normal", "kaiming_normal"])
+    part = spec.slices["weight"]
+    assert float(drawn[0, part].std()) == pytest.approx(0.01, rel=0.1)
+    assert float(drawn[1, part].abs().max()) <= 0.6
+    assert float(drawn[1, part].std()) == pytest.approx(0.3 * 0.88, rel=0.1)
+    assert torch.equal(drawn[2], plain[2])
+    again = initialize(spec, keys, ["normal", "truncated_normal", "kaiming_normal"], [None, None, None])
+    assert torch.equal(again, plain)

@@ -10,7 +10,7 @@ from weightatlas.population.initialize import schemes
 from weightatlas.tasks import create_task
 from weightatlas.zoo.header import Shares
 from weightatlas.zoo.lineage import split_of
-from weightatlas.zoo.recipe import TIERS, Recipe, load_recipe, recipe_names
+from weightatlas.zoo.recipe import TIERS, Range, Recipe, load_recipe, recipe_names
 
 from .conftest import TINY, tiny
 
@@ -102,3 +102,50 @@ def test_bad_recipes(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("name: a\ntask: digits\nnetwork: mlp\nepochs: 1\ngrid: {lr: [1e-3]}\n")
     assert load_recipe(path).grid.lr == (1e-3,)
+
+
+def test_a_recipe_says_its_differences_to_a_base(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text(
+        "network: mlp\nepochs: 5\ngrid: {lr: [1.0e-3], dropout: [0.1]}\ntask_options: {classes: 3}\n"
+        "tiers: {smoke: {epochs: 2, task_options: {train_size: 50}}}\n"
+    )
+    path = tmp_path / "r.yaml"
+    path.write_text("base: b\nname: r\ntask: digits\ngrid: {dropout: [0.2]}\n")
+    recipe = load_recipe(path, "smoke")
+    assert (recipe.network, recipe.epochs) == ("mlp", 2)
+    assert (recipe.grid.lr, recipe.grid.dropout) == ((1e-3,), (0.2,))
+    assert recipe.task_options == {"classes": 3, "train_size": 50}
+
+
+PUBLISHED = [name for name in recipe_names() if name.startswith(("small_cnn", "cnn_2464"))]
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "digits_search"])
+def test_published_searches_keep_their_ranges(name: str) -> None:
+    assert len(PUBLISHED) == 11
+    for tier in ("smoke", "laptop", "paper"):
+        grid = load_recipe(name, tier).grid
+        assert grid.lr == Range(low=5e-4, high=5e-2, log=True)
+        assert grid.weight_decay == Range(low=1e-8, high=1e-2, log=True)
+        assert grid.init_std == Range(low=1e-3, high=0.5, log=True)
+        assert grid.dropout == Range(low=0, high=0.7)
+        assert grid.train_fraction == (0.1, 0.25, 0.5, 1.0)
+        assert set(grid.optimizer) == {"sgd", "adam", "rmsprop"}
+        assert set(grid.activation) == {"relu", "tanh"}
+        assert len(grid.init) == 5
+    laptop, paper = load_recipe(name, "laptop"), load_recipe(name, "paper")
+    assert laptop.networks >= 600
+    assert laptop.epochs >= 12
+    if name in PUBLISHED:
+        assert (paper.epochs, paper.grid.batch_size) == (86, (512,))
+        assert paper.networks == (30_000 if name.startswith("small") else 750)
+
+
+def test_a_spread_belongs_to_the_schemes_that_use_it() -> None:
+    task = create_task("digits")
+    runs = load_recipe("digits_search", "smoke").runs(task)
+    for run in runs:
+        assert (run.hyper["init_std"] is not None) == (run.hyper["init"] in ("normal", "truncated_normal"))
+        assert run.settings.init_std == run.hyper["init_std"]
+    assert len({run.hyper["init_std"] for run in runs}) > 10
+    assert "init_std" not in load_recipe("digits", "smoke").runs(task)[0].hyper

@@ -18,9 +18,18 @@ Draw = Callable[[Int[Tensor, " networks"], TensorSpec], Float[Tensor, "networks 
 
 schemes: "Registry[Tensor]" = Registry("initialization")
 
+# Schemes whose spread may be chosen, and the one they have by themselves.
+_SPREADS: dict[str, Callable[[TensorSpec], float]] = {
+    "normal": lambda tensor: 1.0,
+    "truncated_normal": lambda tensor: fan_in(tensor) ** -0.5,
+}
+
 
 def initialize(
-    spec: NetworkSpec, keys: Int[Tensor, " networks"], scheme: str | Sequence[str]
+    spec: NetworkSpec,
+    keys: Int[Tensor, " networks"],
+    scheme: str | Sequence[str],
+    std: Sequence[float | None] | None = None,
 ) -> Float[Tensor, "networks params"]:
     """Draw first weights; a network's numbers depend on its key, its scheme and the spec alone.
 
@@ -41,6 +50,8 @@ def initialize(
         scheme: One scheme for all, or one per network: "uniform" U(0, 1), "normal" N(0, 1),
             "kaiming_uniform", "kaiming_normal", "glorot_uniform" (or "glorot"), "glorot_normal",
             "orthogonal", "truncated_normal", "default" or "siren".
+        std: Standard deviation of each network's "normal" or "truncated_normal" weights before they are cut
+            off; none keeps the scheme's own. Other schemes have no use for it.
 
     Returns:
         Float32 weights, shape `(networks, params)`.
@@ -54,11 +65,14 @@ def initialize(
     values = torch.empty(len(keys), spec.params, dtype=torch.float32, device=keys.device)
     for name in sorted(set(names)):
         rows = torch.tensor([i for i, other in enumerate(names) if other == name], device=keys.device)
-        values[rows] = _fill(spec, keys[rows], name)
+        own = None if std is None else [std[i] for i in rows.tolist()]
+        values[rows] = _fill(spec, keys[rows], name, own)
     return values
 
 
-def _fill(spec: NetworkSpec, keys: Int[Tensor, " networks"], scheme: str) -> Float[Tensor, "networks params"]:
+def _fill(
+    spec: NetworkSpec, keys: Int[Tensor, " networks"], scheme: str, std: Sequence[float | None] | None
+) -> Float[Tensor, "networks params"]:
     """Draw all tensors of the networks that share a scheme."""
     draw = schemes.get(scheme)
     parts = []
@@ -66,6 +80,10 @@ def _fill(spec: NetworkSpec, keys: Int[Tensor, " networks"], scheme: str) -> Flo
         own = stream(keys, index, "init")
         if tensor.role == "weight":
             part = draw(own, tensor)
+            if std is not None and scheme in _SPREADS:
+                unit = _SPREADS[scheme](tensor)
+                factors = torch.tensor([1.0 if value is None else value / unit for value in std])
+                part = part * factors.to(part)[:, None]
         elif tensor.role == "bias" and scheme in ("default", "siren"):
             part = _spread(own, tensor, fan_in(_weight_of(tensor, spec)) ** -0.5)
         elif tensor.role in ("embedding", "position", "other"):

@@ -31,6 +31,7 @@ class TrainConfig(Config):
         key: Signed 64-bit key of the network's random streams (order of data, dropout, first weights).
         init: Scheme of the first weights, see `initialize`.
         init_seed: Key of the first weights; the network's own key if none.
+        init_std: Spread of "normal" and "truncated_normal" first weights; the scheme's own if none.
         optimizer: Update rule.
         lr: Learning rate.
         weight_decay: L2 decay; decoupled for adamw.
@@ -43,6 +44,7 @@ class TrainConfig(Config):
     key: int = 0
     init: str = "kaiming_uniform"
     init_seed: int | None = None
+    init_std: float | None = Field(default=None, gt=0)
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "adam"
     lr: float = Field(default=1e-3, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -110,7 +112,8 @@ def train(
     wanted = sorted(set(checkpoints)) or [epochs]
     device = data["train"][0].device
     keys = torch.tensor([r.key if r.init_seed is None else r.init_seed for r in runs], device=device)
-    weights = initialize(spec, keys, [r.init for r in runs]) if start is None else start.to(device).clone()
+    drawn = ([r.init for r in runs], [r.init_std for r in runs])
+    weights = initialize(spec, keys, *drawn) if start is None else start.to(device).clone()
     if weights.shape != (len(runs), spec.params):
         shape, wanted = tuple(weights.shape), (len(runs), spec.params)
         raise ConfigError(f"The first weights have shape {shape}, the runs and the spec say {wanted}.")

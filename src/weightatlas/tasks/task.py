@@ -15,6 +15,7 @@ from torch import Tensor
 from weightatlas.errors import DataError
 from weightatlas.registry import Registry
 from weightatlas.runtime import numpy_generator_of
+from weightatlas.tasks.images import check_images, first_classes, resized, to_channels_first
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -156,8 +157,8 @@ def create_task(name: str, **options: Any) -> Task:
 
     Args:
         name: A name from `tasks.names()`, or "npz:PATH", "mnist-idx:FOLDER", "cifar10-bin:FOLDER".
-        options: `train_size`, `test_size` (stratified subsets of the images), `grayscale`, `seed` of the
-            split.
+        options: `train_size`, `test_size` (stratified subsets of the images), `grayscale`, `image_size`,
+            `classes` (the first so many), `seed` of the split.
 
     Raises:
         ConfigError: The name or an option is unknown.
@@ -176,6 +177,8 @@ def build_task(
     train_size: int | None = None,
     test_size: int | None = None,
     grayscale: bool = False,
+    image_size: int | None = None,
+    classes: int | None = None,
     seed: int = 0,
     val_share: float = 0.1,
     scale: float = 255.0,
@@ -189,6 +192,8 @@ def build_task(
         train_size: Keep this many training images after carving.
         test_size: Keep this many test images.
         grayscale: Average the channels.
+        image_size: Bring images to this height and width.
+        classes: Keep images of the first so many classes.
         seed: Seed of the split.
         val_share: Share of the training images that becomes the validation split.
         scale: Byte value that stands for full brightness.
@@ -196,7 +201,8 @@ def build_task(
     Raises:
         DataError: Labels and images disagree, or there are fewer images than asked for.
     """
-    images, labels = check_images(name, *train)
+    images, labels = first_classes(name, *check_images(name, *train), classes)
+    test = None if test is None else first_classes(name, *check_images(name, *test), classes)
     order = np.arange(len(labels))
     if test is None:
         order, held_out = stratified(labels, order, round(0.2 * len(labels)), name, seed, "test")
@@ -212,12 +218,13 @@ def build_task(
         if train_size < len(order):
             _, order = stratified(labels, order, train_size, name, seed, "train_size")
     parts = {"train": (images[order], labels[order]), "val": (images[val], labels[val])}
-    parts["test"] = _fewer(name, *check_images(name, *test), test_size, seed)
+    parts["test"] = _fewer(name, *test, test_size, seed)
     sizes = {"train_size": train_size, "test_size": test_size}
     chosen = {**sizes, "grayscale": grayscale or None, "seed": seed or None}
+    chosen |= {"image_size": image_size, "classes": classes}
     return Task(
         name,
-        {key: to_channels_first(part[0], grayscale) for key, part in parts.items()},
+        {key: to_channels_first(resized(part[0], image_size), grayscale) for key, part in parts.items()},
         {key: part[1].astype(np.int64) for key, part in parts.items()},
         classes=int(max(part[1].max() for part in parts.values())) + 1,
         scale=scale,
@@ -261,32 +268,6 @@ def stratified(
     taken = np.zeros(len(grouped), bool)
     taken[chosen] = True
     return np.sort(grouped[~taken]), np.sort(grouped[taken])
-
-
-def check_images(name: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Refuse images and labels that do not fit each other; add a channel axis to gray images.
-
-    Raises:
-        DataError: Wrong type, wrong number of axes, unequal lengths, no images, or negative labels.
-    """
-    problems = []
-    if images.dtype != np.uint8 or images.ndim not in (3, 4):
-        expected = "uint8 (images, height, width[, channels])"
-        problems.append(f"images are {images.dtype} {images.shape}, expected {expected}")
-    if len(images) != len(labels) or len(labels) == 0 or labels.ndim != 1:
-        problems.append(f"there are {len(images)} images and labels of shape {labels.shape}")
-    elif not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        problems.append(f"labels are {labels.dtype} from {labels.min()}, expected integers from 0")
-    if problems:
-        raise DataError(f"Task '{name}': " + "; ".join(problems) + ".", todo="Repair the file.")
-    return (images if images.ndim == 4 else images[..., None]), labels
-
-
-def to_channels_first(images: np.ndarray, grayscale: bool) -> np.ndarray:
-    """Bring NHWC bytes to NCHW, averaging the channels if asked."""
-    if grayscale and images.shape[-1] > 1:
-        images = images.mean(-1, keepdims=True).round().astype(np.uint8)
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
 def _reduce(losses: Tensor, reduction: str) -> Tensor:

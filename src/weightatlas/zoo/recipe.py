@@ -65,6 +65,7 @@ class Grid(Config):
         dropout: Probability of dropping.
         batch_size: Images per step.
         train_fraction: Share of the training images each network sees.
+        init_std: Spread of "normal" and "truncated_normal" first weights; left out if it is the scheme's own.
     """
 
     activation: tuple[str | None, ...] = Field(default=(None,), min_length=1)
@@ -77,6 +78,7 @@ class Grid(Config):
     dropout: Floats = (0.0,)
     batch_size: tuple[int, ...] = Field(default=(32,), min_length=1)
     train_fraction: Floats = (1.0,)
+    init_std: tuple[float | None, ...] | Range = (None,)
 
     def ranges(self) -> list[str]:
         """Names of the hyperparameters that only a random search can draw."""
@@ -86,7 +88,7 @@ class Grid(Config):
         """Yield all combinations, the last hyperparameter fastest."""
         names = list(type(self).model_fields)
         for values in itertools.product(*(getattr(self, name) for name in names)):
-            yield dict(zip(names, values, strict=True))
+            yield self._used(dict(zip(names, values, strict=True)))
 
     def draw(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draw one combination."""
@@ -95,7 +97,14 @@ class Grid(Config):
             options = getattr(self, name)
             drawn = options.draw(rng) if isinstance(options, Range) else options[rng.integers(len(options))]
             chosen[name] = drawn
-        return chosen
+        return self._used(chosen)
+
+    def _used(self, hyper: dict[str, Any]) -> dict[str, Any]:
+        """Leave out a spread that no network has, so that it takes no part in keys; drop one without use."""
+        if self.init_std == (None,):
+            return {name: value for name, value in hyper.items() if name != "init_std"}
+        used = hyper["init"] in ("normal", "truncated_normal")
+        return {**hyper, "init_std": hyper["init_std"] if used else None}
 
 
 class Run(Config):
@@ -231,7 +240,8 @@ class Recipe(Config):
 def load_recipe(source: str | Path, tier: str | None = None) -> Recipe:
     """Read a recipe from a YAML file, or by the name of one that comes with the package.
 
-    A file may hold a section `tiers` with changes per tier; `grid` is changed value by value.
+    A file may hold a section `tiers` with changes per tier, and the name of another file as `base` to which
+    it says the differences; `grid` and options are changed value by value.
 
     Args:
         source: Path, or a name from `recipe_names()`.
@@ -249,15 +259,31 @@ def load_recipe(source: str | Path, tier: str | None = None) -> Recipe:
                 todo=f"Known: {', '.join(recipe_names())}; or give the path of a .yaml file.",
             )
         path = Path(str(_presets() / f"{source}.yaml"))
-    values = read_yaml(path)
+    values = _with_base(path)
     tiers = values.pop("tiers", {})
     if tier is not None and tier not in tiers:
         raise ConfigError(
             f"The recipe {path.name} has no tier '{tier}'.", todo=f"Tiers: {', '.join(tiers) or 'none'}."
         )
     changes = dict(tiers.get(tier) or {}) if tier else {}
-    grid = {**values.get("grid", {}), **changes.pop("grid", {})}
-    return Recipe.build({**values, **changes, "grid": grid}, where=f"In {path}.")
+    return Recipe.build(_laid_over(values, changes), where=f"In {path}.")
+
+
+def _with_base(path: Path) -> dict[str, Any]:
+    """Read a file and lay it over the file that its key `base` names, beside it."""
+    values = read_yaml(path)
+    base = values.pop("base", None)
+    return values if base is None else _laid_over(_with_base(path.with_name(f"{base}.yaml")), values)
+
+
+def _laid_over(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Change values; the grid, the tiers and options are changed value by value."""
+    merged = {**values, **changes}
+    for name in ("grid", "tiers", "task_options", "network_options"):
+        if isinstance(values.get(name), dict) and isinstance(changes.get(name), dict):
+            inner = {**values[name], **changes[name]}
+            merged[name] = _laid_over(values[name], changes[name]) if name == "tiers" else inner
+    return merged
 
 
 def recipe_names() -> list[str]:
