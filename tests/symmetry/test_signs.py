@@ -7,9 +7,10 @@ from torch.func import functional_call
 
 from weightatlas.errors import SpecError
 from weightatlas.networks import create_network
-from weightatlas.symmetry.signs import balance, rescale, sample_factors, scalings_of
+from weightatlas.symmetry.signs import assumed_scalings, balance, rescale, sample_factors, scalings_of
 from weightatlas.symmetry.verify import spec_of
 from weightatlas.weights.fold import fold_network, fold_norms
+from weightatlas.weights.spec import NetworkSpec
 from weightatlas.weights.vector import flatten, unflatten
 
 
@@ -80,6 +81,15 @@ def test_a_folded_residual_network_can_be_rescaled():
     moved = rescale(folded.double(), sample_factors(inner, 1), inner)
     before, after = (run(plain, inner, v, inputs) for v in (folded.double(), moved))
     assert torch.allclose(before, after, rtol=1e-5)
+    assert torch.allclose(balance(moved, inner)[0], balance(folded.double(), inner)[0], rtol=1e-4)
+
+
+def test_networks_without_a_graph_are_balanced_by_their_groups():
+    spec = spec_of(create_network("digits_cnn"), (1, 8, 8))
+    bare = NetworkSpec(tensors=spec.tensors, groups=spec.groups)
+    assert scalings_of(bare) == ()
+    values = torch.randn(2, spec.params)
+    assert torch.equal(balance(values, bare, assumed_scalings(bare))[0], balance(values, spec)[0])
 
 
 def test_positive_scaling_is_undone_by_balance():

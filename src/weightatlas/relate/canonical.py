@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightatlas.symmetry.signs import assumed_scalings, balance, scalings_of
+from weightatlas.symmetry.signs import Scaling, assumed_scalings, balance, scalings_of
 from weightatlas.weights.fold import fold_norms
 from weightatlas.weights.spec import NetworkSpec
 
@@ -17,14 +17,20 @@ class Canonical:
     """Networks in the form in which they are compared.
 
     Args:
-        values: Networks as rows, in float64 for few and float32 for many.
+        values: Networks as rows, balanced.
+        folded: The same before units were balanced.
+        factors: What units were multiplied by.
         spec: Layout of the rows; no batch norms are left that could be folded.
+        scalings: Which units were balanced.
         body: Layout of the tensors before the head; its rows are `values[:, keep]`.
         keep: Places of the body in the rows.
     """
 
     values: Float[Tensor, "networks params"]
+    folded: Float[Tensor, "networks params"]
+    factors: tuple[Float[Tensor, "networks _"], ...]
     spec: NetworkSpec
+    scalings: tuple[Scaling, ...]
     body: NetworkSpec
     keep: Tensor
 
@@ -46,9 +52,9 @@ def canonical_form(values: Float[Tensor, "networks params"], spec: NetworkSpec) 
     """
     folded, inner = fold_norms(values, spec) if spec.graph is not None else (values, spec)
     scalings = scalings_of(inner) if inner.graph is not None else assumed_scalings(inner)
-    balanced, _ = balance(folded, inner, scalings)
+    balanced, factors = balance(folded, inner, scalings)
     body, keep = body_of(inner)
-    return Canonical(balanced, inner, body, keep)
+    return Canonical(balanced, folded, tuple(factors), inner, scalings, body, keep)
 
 
 @lru_cache(maxsize=256)

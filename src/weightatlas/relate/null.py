@@ -21,7 +21,8 @@ class Null(Config):
     """Distribution of the score of strangers.
 
     The score is (m - c) / (1 - c): m is the likeness after matching, c that of scrambled weights; 0 for
-    strangers without anything in common, 1 for copies. Strangers trained on the same data come out a little above 0.
+    strangers without anything in common, 1 for copies. Strangers trained on the same data come out a
+    little above 0.
     Up to the 95th percentile p-values are those of the calibration pairs, beyond it an exponential tail.
 
     Args:

@@ -68,7 +68,7 @@ def digest_of(tensors: dict[str, Tensor]) -> str:
         tensor = tensors[name].contiguous()
         hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         if tensor.numel():
-            hashed.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+            hashed.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return hashed.hexdigest()
 
 

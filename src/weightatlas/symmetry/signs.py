@@ -83,18 +83,20 @@ def rescale(
     values: Float[Tensor, "networks params"],
     factors: Sequence[Float[Tensor, "networks _"]],
     spec: NetworkSpec,
+    scalings: Sequence[Scaling] | None = None,
 ) -> Float[Tensor, "networks params"]:
     """Multiply hidden units by factors and divide what reads them: the function stays the same.
 
     Args:
         values: Networks as rows.
-        factors: One tensor `(networks, members)` per scaling of the spec.
+        factors: One tensor `(networks, members)` per scaling.
         spec: Their layout.
+        scalings: Which units the factors belong to; those that keep the function by default.
 
     Raises:
         SpecError: The factors do not fit the scalings.
     """
-    scalings = scalings_of(spec)
+    scalings = scalings_of(spec) if scalings is None else scalings
     wanted = [(len(values), scaling.members) for scaling in scalings]
     found = [tuple(factor.shape) for factor in factors]
     if found != wanted:
@@ -151,7 +153,8 @@ def balance(
 ) -> tuple[Float[Tensor, "networks params"], list[Float[Tensor, "networks _"]]]:
     """Give every unit that may be scaled incoming weights of norm one.
 
-    Networks that differ by positive scaling alone become equal. Units without incoming weights stay.
+    Networks that differ by positive scaling alone become equal: norms are taken over weights whose own inputs
+    are balanced already (in a residual stream, those that start it). Units without such weights stay.
 
     Args:
         values: Networks as rows.
@@ -162,15 +165,18 @@ def balance(
         The balanced networks, and the factors that were applied, for `rescale`.
     """
     result, factors = values.clone(), []
-    for scaling in scalings_of(spec) if scalings is None else scalings:
+    scalings = scalings_of(spec) if scalings is None else scalings
+    waiting = {use.tensor for scaling in scalings for use in scaling.uses if use.power < 0}
+    for scaling in scalings:
         squares = torch.zeros(len(values), scaling.members, dtype=values.dtype, device=values.device)
-        for use in scaling.uses:
-            if use.power > 0:
-                squares += _members_first(result, use, scaling.members, spec).square().sum(dim=2)
+        ready = [use for use in scaling.uses if use.power > 0 and use.tensor not in waiting]
+        for use in ready or [use for use in scaling.uses if use.power > 0]:
+            squares += _members_first(result, use, scaling.members, spec).square().sum(dim=2)
         ones = torch.ones_like(squares)
         factor = torch.where(squares > 0, squares.clamp_min(1e-30).rsqrt(), ones) if scaling.scale else ones
         _apply(result, scaling, factor, spec)
         factors.append(factor)
+        waiting -= {use.tensor for use in scaling.uses if use.power < 0}
     return result, factors
 
 

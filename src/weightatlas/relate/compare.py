@@ -1,0 +1,164 @@
+"""Are two networks related, how, and how sure is that?"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightatlas.errors import DataError
+from weightatlas.relate.canonical import Canonical, canonical_form
+from weightatlas.relate.changes import Changes, Direction, changes_of
+from weightatlas.relate.evidence import Evidence, evidence
+from weightatlas.relate.null import Null, p_values, score_of
+from weightatlas.relate.pair import Pair, pair_of
+from weightatlas.relate.traces import traces_of
+from weightatlas.weights.spec import NetworkSpec
+
+RELATED = 1e-4  # largest p-value at which networks are called related
+STRANGERS = 1e-2  # smallest p-value at which they are called independent
+
+State = Literal["identical", "related", "undecided", "independent"]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What the weights of two networks say about their kinship.
+
+    Args:
+        state: "identical", "related", "undecided" or "independent".
+        changes: Operations between related networks: "permuted", "rescaled", "fine-tuned", "merged",
+            "head replaced", "pruned", "quantized".
+        direction: Which network came first, if a trace tells.
+        why: What tells the direction, or why nothing could be decided.
+        p_value: How likely two independently trained networks are this alike.
+        p_stored: The same from the stored order of units alone; exact, needs no calibration.
+        p_matched: The same from matched units alone; calibrated on strangers.
+        score: Likeness after matching: 0 for strangers, 1 for copies.
+        facts: Numbers behind the names of the changes.
+    """
+
+    state: State
+    changes: tuple[str, ...] = ()
+    direction: Direction | None = None
+    why: str = ""
+    p_value: float = 1.0
+    p_stored: float = 1.0
+    p_matched: float = 1.0
+    score: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def related(self) -> bool | None:
+        """True, False, or none where it could not be decided."""
+        return {"undecided": None, "independent": False}.get(self.state, True)
+
+    @property
+    def verdict(self) -> str:
+        """The relation in words."""
+        return " + ".join(self.changes) if self.state == "related" else self.state
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields and the verdict, for JSON."""
+        return {"verdict": self.verdict, **asdict(self)}
+
+    def __str__(self) -> str:
+        way = f", {self.direction}" if self.direction else ""
+        return f"{self.verdict}{way} (p = {self.p_value:.1e})"
+
+
+def compare(
+    first: Float[Tensor, " params"],
+    second: Float[Tensor, " others"],
+    spec: NetworkSpec,
+    other: NetworkSpec | None = None,
+    null: Null | None = None,
+) -> Relation:
+    """Tell how two networks are related, from their weights alone.
+
+    Both are folded, balanced and matched; see docs/methods/lineage.md. Independent means: the weights hold
+    no trace of kinship. A student that was distilled into fresh weights is independent in this sense.
+
+    Example:
+        >>> from weightatlas.symmetry.verify import spec_of
+        >>> from torch import nn
+        >>> spec = spec_of(nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 5)), (30,))
+        >>> base = torch.randn(spec.params, generator=torch.Generator().manual_seed(0))
+        >>> compare(base, base.half().float(), spec).verdict
+        'quantized'
+
+    Args:
+        first: One network as a row of numbers.
+        second: The other one.
+        spec: Layout of the first.
+        other: Layout of the second, if it is another: only heads may differ.
+        null: What strangers look like; measured values of the package by default.
+
+    Raises:
+        DataError: A network is not finite.
+    """
+    specs, raw = (spec, other or spec), (first.float(), second.float())
+    for name, vector in zip(("first", "second"), raw, strict=True):
+        if not bool(torch.isfinite(vector).all()):
+            raise DataError(f"The {name} network holds NaN or infinite values.", todo="Leave it out.")
+    if specs[0].layout_id == specs[1].layout_id and torch.equal(*raw):
+        return Relation("identical", p_value=0.0, p_stored=0.0, p_matched=0.0, score=1.0)
+    forms = canonical_form(raw[0][None], specs[0]), canonical_form(raw[1][None], specs[1])
+    if not comparable(*forms):
+        why = "architectures differ in more than the head" if other else "no layer has hidden units"
+        return Relation("undecided", why=f"The {why}; weights cannot be compared unit by unit.")
+    flips = forms[0].spec if specs[0].graph is not None else None
+    found = evidence(forms[1].bodies, forms[0].bodies[0], forms[0].body, flips)
+    return judge(raw, specs, forms, found, null or Null.default())
+
+
+def comparable(first: Canonical, second: Canonical) -> bool:
+    """Tell whether two networks have hidden units, and the same ones.
+
+    Args:
+        first: One network in canonical form.
+        second: The other one.
+    """
+    same = first.body.layout_id == second.body.layout_id and first.body.groups == second.body.groups
+    return same and max(first.body.groups, default=0) > 1
+
+
+def judge(
+    raw: tuple[Float[Tensor, " params"], Float[Tensor, " others"]],
+    specs: tuple[NetworkSpec, NetworkSpec],
+    forms: tuple[Canonical, Canonical],
+    found: Evidence,
+    null: Null,
+    row: int = 0,
+) -> Relation:
+    """Turn evidence into a verdict.
+
+    Args:
+        raw: Both networks as they were stored.
+        specs: Their layouts.
+        forms: Both in canonical form, of one network each.
+        found: Evidence with the first network as reference.
+        null: What strangers look like.
+        row: Which network of the evidence the second one is.
+    """
+    joint, stored, matched = (float(p[row]) for p in p_values(found, null))
+    numbers = {
+        "p_value": joint,
+        "p_stored": stored,
+        "p_matched": matched,
+        "score": float(score_of(found)[row]),
+    }
+    if joint >= STRANGERS:
+        return Relation("independent", **numbers)
+    if joint > RELATED:
+        return Relation("undecided", why="The units are more alike than those of most strangers.", **numbers)
+    pair = pair_of(raw, specs, forms, found, row)
+    changes = _changes(pair, raw, specs)
+    state = "related" if changes.names else "identical"
+    return Relation(state, changes.names, changes.direction, changes.why, **numbers, facts=changes.facts)
+
+
+def _changes(pair: Pair, raw: tuple[Tensor, Tensor], specs: tuple[NetworkSpec, NetworkSpec]) -> Changes:
+    traces = traces_of(raw[0], specs[0]), traces_of(raw[1], specs[1])
+    return changes_of(pair, traces)
