@@ -24,6 +24,7 @@ from weightatlas.encoders import nfn_np as _nfn_np  # noqa: F401 (registers "nfn
 from weightatlas.encoders import nft as _nft  # noqa: F401 (registers "nft")
 from weightatlas.encoders import probes as _probes  # noqa: F401 (registers "probes" and "probed")
 from weightatlas.encoders import sane as _sane  # noqa: F401 (registers "sane")
+from weightatlas.encoders import sne as _sne  # noqa: F401 (registers "sne")
 from weightatlas.encoders import stat_nn as _stat_nn  # noqa: F401 (registers "stat_nn")
 from weightatlas.encoders.base import Encoder, encoders
 from weightatlas.errors import ConfigError, FileError
