@@ -5,6 +5,7 @@ from weightatlas.evaluate.protocols import downstream as downstream
 from weightatlas.evaluate.protocols import generation as generation
 from weightatlas.evaluate.protocols import losses as losses
 from weightatlas.evaluate.protocols import netspace_ladder as netspace_ladder
+from weightatlas.evaluate.protocols import netspace_optimize as netspace_optimize
 from weightatlas.evaluate.protocols import netspace_reconstruct as netspace_reconstruct
 from weightatlas.evaluate.protocols import rebuild as rebuild
 from weightatlas.evaluate.protocols.registry import benches as benches

@@ -1,0 +1,231 @@
+"""NetSpace, four architectures: one space for all, what lies between them, and architectures never seen."""
+
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from pydantic import Field as Setting
+from torch import Tensor
+
+from weightatlas.config import Config
+from weightatlas.encoders.io import create_encoder
+from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
+from weightatlas.errors import ConfigError
+from weightatlas.evaluate.protocols.netspace_stage import (
+    Field,
+    batch_of_fields,
+    ladder_of,
+    queries_of,
+)
+from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units, settings_of
+from weightatlas.evaluate.protocols.stage import Stage
+from weightatlas.evaluate.reconstruction import compare
+from weightatlas.evaluate.reference import reference_of
+from weightatlas.fit.presets import preset
+from weightatlas.fit.space import SpaceFit, fit_space
+from weightatlas.fit.space_step import SpaceQueries
+from weightatlas.objectives.interpolation import gammas
+from weightatlas.objectives.space import SpaceConfig
+from weightatlas.results import Kind, Record
+from weightatlas.runtime import key_of
+
+BENCH = "netspace_ladder"
+COLUMNS = (
+    *("class accuracy", "accuracy gap", "accuracy", "excess agreement"),
+    *("accuracy between, step 1", "accuracy between, step 2", "class between", "class order"),
+)
+ALL, UNSEEN, PLAIN = "all architectures", "smallest and largest only", "all, no interpolation loss"
+
+
+class LadderConfig(Config):
+    """Settings of `bench netspace_ladder`.
+
+    Args:
+        recipe: Zoo of the first step of the ladder; the others are derived from it.
+        preset: Encoder and training, from `presets/encoders`.
+        passes: Steps of training, in passes over the networks of the row with all architectures.
+        rows: Trainings to compare.
+        counts: Training networks of each architecture. Middle ones are also learned from interpolation
+            and get fewer, as in the paper (60, 50, 60, 100).
+        unseen: The same where only the smallest and the largest are trained on (published 40 and 80).
+        pairs: Pairs of a smallest and a largest test network to walk between.
+        positions: Places on a path.
+        engine: Engine that executes networks.
+    """
+
+    recipe: str
+    preset: str = "netspace_ladder"
+    passes: int = Setting(ge=1)
+    rows: tuple[str, ...] = (ALL, UNSEEN, PLAIN)
+    counts: tuple[int, int, int, int] = (24, 20, 24, 34)
+    unseen: tuple[int, int, int, int] = (16, 0, 0, 32)
+    pairs: int = Setting(default=6, ge=1)
+    positions: int = Setting(default=31, ge=3)
+    engine: str = "batched"
+
+
+cards[BENCH] = Card(
+    "NetSpace, four architectures: classes, accuracies, interpolation, architectures never seen",
+    "netspace_ladder",
+    {"smoke": 0.6, "laptop": 25, "paper": None},
+    COLUMNS,
+)
+
+
+@benches.register(BENCH)
+def netspace_ladder(
+    tier: str, out: str | Path, seeds: Sequence[int] = (0, 1, 2), cache: Path | None = None, **changes: Any
+) -> list[Record]:
+    """Embed four architectures in one space (Berardi et al., 2022, Fig. 5), with and without seeing all.
+
+    Args:
+        tier: "smoke", "laptop" or "paper".
+        out: Results file; what it holds already is not measured again.
+        seeds: Of initialization and training.
+        cache: Folder of zoos and encoders; beside `out` by default.
+        changes: Settings that differ from `presets/benches/netspace_ladder.yaml`.
+    """
+    settings = settings_of(BENCH, tier, LadderConfig, changes)
+    units = [Unit("best training network", 0, partial(trivial_records, settings=settings))]
+    units += [
+        Unit(row, seed, partial(row_records, row=row, seed=seed, settings=settings))
+        for seed in seeds
+        for row in settings.rows
+    ]
+    return run_units(BENCH, tier, out, settings.recipe, units, cache=cache)
+
+
+@lru_cache(maxsize=2)
+def fields(there: Stage, engine: str) -> list[Field]:
+    """Return the four architectures of the bench."""
+    return ladder_of(there, engine)
+
+
+@lru_cache(maxsize=2)
+def lessons(there: Stage) -> tuple[SpaceQueries, SpaceQueries]:
+    """Training images with the teacher's outputs, and validation images."""
+    return queries_of(there, teacher=True)
+
+
+def row_records(there: Stage, row: str, seed: int, settings: LadderConfig) -> list[Record]:
+    """Train one row with one seed; rebuild test networks and walk from smallest to largest."""
+    encoder = trained(there, row, seed, settings)
+    found = []
+    for step, field in enumerate(fields(there, settings.engine)):
+        found.append(rebuilt_numbers(there, encoder, field, step))
+    about = {"method": row, "kind": "ours", **there.about(BENCH, seed)}
+    means = {name: sum(each[name] for each in found) / len(found) for name in found[0]}
+    numbers = dict(means)
+    for step, each in enumerate(found):
+        numbers |= {f"{name}, step {step}": value for name, value in each.items()}
+    numbers |= between_numbers(there, encoder, settings)
+    return [Record.build({**about, "metric": name, "value": value}) for name, value in numbers.items()]
+
+
+@torch.no_grad()
+def rebuilt_numbers(there: Stage, encoder: PrepAutoencoder, field: Field, step: int) -> dict[str, float]:
+    """Class accuracy, accuracy gap and agreement on the test networks of one architecture."""
+    test, exam = field.weights("test"), field.exam(there)
+    codes = encoder.encode(test).codes
+    rebuilt = encoder.decode(codes, field.spec).weights
+    reference = reference_of(exam, field.parts["train"], field.scores["train"], test.values, field.spec)
+    result = compare(exam, test.values, rebuilt, reference)
+    return {
+        "class accuracy": float((encoder.classes(codes) == step).float().mean()),
+        "accuracy gap": float((result.accuracy - result.original).abs().mean()),
+        "accuracy": float(result.accuracy.mean()),
+        "original accuracy": float(result.original.mean()),
+        "agreement": float(result.agreement.mean()),
+        "excess agreement": result.excess,
+    }
+
+
+@torch.no_grad()
+def between_numbers(there: Stage, encoder: PrepAutoencoder, settings: LadderConfig) -> dict[str, float]:
+    """What codes between smallest and largest test networks stand for, and how well that does.
+
+    "class order" is the share of paths along which the predicted architecture never becomes smaller;
+    "accuracy on path" runs every code as what it is predicted to be.
+    """
+    ladder = fields(there, settings.engine)
+    start, end = (encoder.encode(ladder[place].weights("test")).codes for place in (0, -1))
+    count = min(settings.pairs, len(start), len(end))
+    start, end = start[:count], end[:count]
+    numbers, right = {}, []
+    for step, gamma in enumerate(gammas(len(ladder)).tolist(), start=1):
+        codes = torch.lerp(start, end, gamma)
+        accuracy = _accuracy(there, encoder, ladder[step], codes)
+        numbers[f"accuracy between, step {step}"] = float(accuracy.mean())
+        right.append(float((encoder.classes(codes) == step).float().mean()))
+    numbers["class between"] = sum(right) / len(right)
+    at = torch.linspace(0, 1, settings.positions)
+    path = torch.stack([torch.lerp(start, end, gamma) for gamma in at.tolist()], dim=1)
+    classes = encoder.classes(path.flatten(0, 1)).view(count, -1)
+    numbers["class order"] = float((classes.diff(dim=1) >= 0).all(1).float().mean())
+    found = torch.zeros(count, len(at))
+    for step, field in enumerate(ladder):
+        mine = classes == step
+        if bool(mine.any()):
+            found[mine] = _accuracy(there, encoder, field, path[mine])
+    return {**numbers, "accuracy on path": float(found.mean()), "worst on path": float(found.amin())}
+
+
+def _accuracy(
+    there: Stage, encoder: PrepAutoencoder, field: Field, codes: Float[Tensor, "networks 1 dim"]
+) -> Float[Tensor, " networks"]:
+    """Test accuracy of codes decoded as one architecture."""
+    exam = field.exam(there)
+    return exam.accuracy(exam.classes(encoder.decode(codes, field.spec).weights))
+
+
+def trivial_records(there: Stage, settings: LadderConfig) -> list[Record]:
+    """Answer with the best training network of each architecture, its class being known."""
+    found: list[Record] = []
+    kind: Kind = "baseline"
+    ladder = fields(there, settings.engine)
+    numbers: dict[str, float] = {}
+    for step, field in enumerate(ladder):
+        exam, test = field.exam(there), field.parts["test"]
+        best = field.parts["train"][int(field.scores["train"].argmax())]
+        reference = reference_of(exam, field.parts["train"], field.scores["train"], test, field.spec)
+        result = compare(exam, test, best.expand(len(test), -1), reference)
+        numbers[f"accuracy gap, step {step}"] = float((result.accuracy - result.original).abs().mean())
+        numbers[f"accuracy, step {step}"] = float(result.accuracy.mean())
+        numbers[f"excess agreement, step {step}"] = result.excess
+    for name in ("accuracy gap", "accuracy", "excess agreement"):
+        numbers[name] = sum(numbers[f"{name}, step {step}"] for step in range(len(ladder))) / len(ladder)
+    about = {"method": "best training network", "kind": kind, **there.about(BENCH)}
+    found += [Record.build({**about, "metric": name, "value": value}) for name, value in numbers.items()]
+    return found
+
+
+def trained(there: Stage, row: str, seed: int, settings: LadderConfig) -> PrepAutoencoder:
+    """Train the autoencoder of a row, or read it back; every row does the same number of steps.
+
+    Raises:
+        ConfigError: There is no such row, or the preset's encoder has no PReps.
+    """
+    if row not in (ALL, UNSEEN, PLAIN):
+        raise ConfigError(f"There is no row '{row}'.", todo=f"Rows: {ALL}; {UNSEEN}; {PLAIN}.")
+    ladder, chosen = fields(there, settings.engine), preset(settings.preset)
+    specs = [field.spec for field in ladder]
+    encoder = create_encoder(chosen.encoder, None, seed, ladder=specs, **chosen.settings)
+    if not isinstance(encoder, PrepAutoencoder):
+        raise ConfigError(f"The preset '{settings.preset}' is of '{encoder.name}', which has no PReps.")
+    train = batch_of_fields(ladder, "train", settings.unseen if row == UNSEEN else settings.counts)
+    space = SpaceConfig.build({**chosen.space, **({"ladder": 0.0} if row == PLAIN else {})})
+    batch = chosen.fit.batch
+    steps = settings.passes * -(-sum(settings.counts) // batch)
+    fit = {**chosen.fit.model_dump(), "forced": 0 if row == PLAIN else 2, "space": space}
+    config = SpaceFit.build(
+        {**fit, "passes": None, "steps": steps, "seed": seed, "device": str(there.device)}
+    )
+    mark = f"{key_of(row, config.identity, settings.preset, chosen.settings) & 0xFFFF_FFFF:08x}"
+    folder = there.cache / "runs" / f"{there.name}-{there.tier}-seed{seed}-{mark}"
+    pool, held = lessons(there)
+    parts = {"queries": pool, "populations": [field.population for field in ladder]}
+    fit_space(encoder, train, config, folder, validation=(batch_of_fields(ladder, "val"), held), **parts)
+    return encoder.eval()
