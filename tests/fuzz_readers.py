@@ -42,7 +42,10 @@ def work(seed: int, start: int, count: int, out: Connection) -> None:
             out.send((number, "", 0.0, 0.0))
             began = time.monotonic()
             try:
-                outcome = fuzz.one(number).split(":")[0]
+                outcome = fuzz.one(number)
+                outcome = (
+                    f"PROBLEM {outcome}"[:300] if outcome.startswith("UNFORESEEN") else outcome.split(":")[0]
+                )
             except BaseException as error:
                 outcome = f"PROBLEM {type(error).__name__}: {str(error)[:300]}"
             if problems or fuzz.trap.exists():

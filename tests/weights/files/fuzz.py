@@ -14,6 +14,7 @@ import torch
 from tests.weights.files import collection
 from weightatlas.errors import WeightAtlasError
 from weightatlas.weights.files import read_checkpoint
+from weightatlas.weights.files.read import UNFORESEEN
 
 _NUMBERS = [
     0,
@@ -83,7 +84,8 @@ class Fuzz:
                 network.restore(network.tensors)
                 _ = network.params, network.lossy
         except WeightAtlasError as error:
-            return f"refused: {error.what}"
+            foreseen = UNFORESEEN not in str(error)
+            return f"refused: {error.what}" if foreseen else f"UNFORESEEN: {error}"
         return "read"
 
 

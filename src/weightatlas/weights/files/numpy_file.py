@@ -4,6 +4,7 @@ import warnings
 from io import BufferedIOBase, BytesIO
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,17 @@ from weightatlas.weights.files.numpy_values import tensor_of
 from weightatlas.weights.files.torch_values import Opaque
 from weightatlas.weights.files.zip_file import Archive, damaged
 
-_DAMAGE = (ValueError, TypeError, EOFError, OSError, SyntaxError, LookupError, MemoryError, RecursionError)
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    EOFError,
+    OSError,
+    SyntaxError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TokenError,
+)
 
 
 def read_npz(archive: Archive) -> dict[str, Leaf | Opaque]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from weightatlas.errors import ConfigError
 from weightatlas.weights.files.checkpoint import Operation
 from weightatlas.weights.files.leaf import Leaf
-from weightatlas.weights.files.onnx_tensors import Initializers
+from weightatlas.weights.files.onnx_tensors import Initializers, text
 from weightatlas.weights.files.zip_file import damaged
 
 _LARGEST = 1 << 31
@@ -34,10 +34,10 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], tuple[Operation, ...], dict[s
         ConfigError: The package `onnx` is not installed.
     """
     graph, metadata = _parse(path)
-    stored = {tensor.name: tensor for tensor in graph.initializer}
+    stored = {text(tensor.name): tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.output:
-            stored.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
+            stored.update((text(node.output[0]), item.t) for item in node.attribute if item.name == "value")
     operations = tuple(_operation(node) for node in graph.node if node.op_type != "Constant")
     reader = Initializers(path, stored)
     used = [name for step in operations for name in step.inputs if name in stored]
@@ -83,11 +83,11 @@ def _parse(path: Path) -> tuple[Any, dict[str, str]]:
     except (DecodeError, ValueError, RecursionError) as error:
         raise damaged(path, str(error), "ONNX file") from None
     texts = {
-        "producer": f"{whole.producer_name} {whole.producer_version}".strip(),
+        "producer": f"{text(whole.producer_name)} {text(whole.producer_version)}".strip(),
         "ir_version": str(whole.ir_version),
     }
-    texts |= {item.key: item.value for item in whole.metadata_props}
-    return whole.graph, {key: text[:1000] for key, text in texts.items() if text}
+    texts |= {text(item.key): text(item.value) for item in whole.metadata_props}
+    return whole.graph, {key: found[:1000] for key, found in texts.items() if found}
 
 
 def _operation(node: Any) -> Operation:
@@ -97,14 +97,14 @@ def _operation(node: Any) -> Operation:
         values = {1: item.f, 2: item.i, 3: item.s.decode("utf-8", "replace")[:1000]}
         lists = {6: item.floats, 7: item.ints}
         if item.type in values:
-            attributes[item.name] = values[item.type]
+            attributes[text(item.name)] = values[item.type]
         elif item.type in lists:
-            attributes[item.name] = list(lists[item.type])
+            attributes[text(item.name)] = list(lists[item.type])
     return Operation(
-        op=node.op_type,
-        name=node.name,
-        inputs=tuple(node.input),
-        outputs=tuple(node.output),
+        op=text(node.op_type),
+        name=text(node.name),
+        inputs=tuple(map(text, node.input)),
+        outputs=tuple(map(text, node.output)),
         attributes=attributes,
     )
 

@@ -60,6 +60,16 @@ _LISTS = {
 }
 
 
+def text(value: str | bytes) -> str:
+    """Read a name; damaged ones come as bytes.
+
+    Example:
+        >>> text(b"conv\\xff")
+        'conv\ufffd'
+    """
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
 class Initializers:
     """Describes stored tensors after comparing the sizes they declare with the bytes they have."""
 
@@ -85,7 +95,9 @@ class Initializers:
 
     def _source(self, name: str, tensor: Any, kind: torch.dtype) -> tuple[int, Callable[[], bytes]]:
         if tensor.data_location == 1:
-            return self._beside(name, {item.key: item.value for item in tensor.external_data}, tensor, kind)
+            return self._beside(
+                name, {text(item.key): text(item.value) for item in tensor.external_data}, tensor, kind
+            )
         if tensor.HasField("raw_data"):
             return len(tensor.raw_data), lambda: tensor.raw_data
         return _typed(tensor, kind)

@@ -3,13 +3,15 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from weightatlas.errors import FileError
+from weightatlas.errors import FileError, WeightAtlasError
 from weightatlas.weights.files.checkpoint import Checkpoint
 from weightatlas.weights.files.content import open_file
 from weightatlas.weights.files.networks import checkpoint_of
 from weightatlas.weights.files.shards import index_of, open_index, open_parts
 from weightatlas.weights.files.sniff import regular_size
 from weightatlas.weights.files.zip_file import damaged
+
+UNFORESEEN = "It could not be read in a way that was not foreseen"
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -45,8 +47,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             return _read(path, stack)
     except MemoryError:
         raise damaged(path, "It asks for more memory than there is.", "checkpoint") from None
+    except WeightAtlasError:
+        raise
     except RecursionError:
         raise damaged(path, "Its content is nested too deeply.", "checkpoint") from None
+    except (
+        Exception
+    ) as error:  # Bytes from strangers: whatever a parser raises, the caller gets one kind of error.
+        raise damaged(path, f"{UNFORESEEN}: {type(error).__name__}: {error}", "checkpoint") from error
 
 
 def _read(path: Path, stack: ExitStack) -> Checkpoint:
