@@ -36,3 +36,49 @@ def test_what_is_no_checkpoint_is_a_named_error(tmp_path, capsys):
     path.write_text("hello", encoding="utf-8")
     assert main(["inspect", str(path)]) == 1
     assert "is not a checkpoint" in capsys.readouterr().err
+
+
+def test_a_folder_is_one_table_with_reasons_and_a_page(tmp_path, capsys):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for seed in range(3):
+        torch.manual_seed(seed)
+        save_file(
+            {"0.weight": torch.rand(8, 4), "0.bias": torch.rand(8), "2.weight": torch.rand(2, 8)},
+            folder / f"{seed}.safetensors",
+        )
+    (folder / "notes.txt").write_text("not a checkpoint")
+    page = tmp_path / "page.html"
+    assert main(["inspect", str(folder), "--html", str(page), "--explain"]) == 0
+    captured = capsys.readouterr()
+    assert "MLP 4-8-2" in captured.out
+    assert "3 of 3" in captured.out
+    assert "chain of 2 layers" in captured.out
+    assert "notes.txt" in captured.err
+    assert page.read_text().startswith("<!doctype html>")
+    assert main(["inspect", str(folder), "--json", "--no-spectra"]) == 0
+    reports = json.loads(capsys.readouterr().out)
+    assert [report["family"] for report in reports] == ["MLP 4-8-2"] * 3
+    assert reports[0]["alpha"] is None
+
+
+def test_an_estimate_comes_with_its_interval(zoo, tmp_path, capsys):
+    run, files = tmp_path / "run", tmp_path / "files"
+    assert main(["predict", str(zoo), "--save", str(run)]) == 0
+    assert main(["zoo", "export", str(zoo), str(files), "--part", "test", "--json"]) == 0
+    capsys.readouterr()
+    assert main(["inspect", str(files), "--run", str(run), "--json"]) == 0
+    reports = json.loads(capsys.readouterr().out)
+    (estimate,) = reports[0]["estimates"]
+    assert estimate["property"] == "test_acc"
+    assert 0 <= estimate["value"] <= 1 or estimate["reason"]
+    other = tmp_path / "other.safetensors"
+    save_file({"w": torch.rand(3, 3)}, other)
+    assert main(["inspect", str(other), "--run", str(run), "--json"]) == 0
+    ((report,)) = json.loads(capsys.readouterr().out)
+    assert "fitted on layout" in report["estimates"][0]["reason"]
+
+
+def test_a_run_without_a_predictor_fails_at_once(tmp_path, capsys):
+    assert main(["inspect", str(tmp_path / "any.pt"), "--run", str(tmp_path)]) == 1
+    assert "no fitted predictor" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from weightatlas.predict.ridge import LAMBDAS, Ridge, fit_ridge
 from weightatlas.predict.saved import fitted_of, read_finetuned, read_head, write_head
 from weightatlas.predict.trees import Trees, fit_trees
 from weightatlas.weights.batch import Batch
+from weightatlas.weights.spec import NetworkSpec
 
 
 class PropertyPredictor:
@@ -117,6 +118,7 @@ class PropertyPredictor:
         else:
             self.fitted_ = self._headed(batch, names, held)
         self.properties_ = names
+        self.specs_ = tuple({group.spec: None for group in batch})
         self.single_ = isinstance(properties, str)
         self.residuals_ = None if held is None else labels_of(held, names).cpu() - self._answer(held)
         return self
@@ -184,6 +186,7 @@ class PropertyPredictor:
             "seed": self.seed,
             "properties": list(self.properties_),
             "single": self.single_,
+            "specs": [spec.model_dump(mode="json") for spec in self.specs_],
         }
         write_head(folder, self.fitted_, self.residuals_, about, self._tuning)
 
@@ -213,6 +216,7 @@ class PropertyPredictor:
             fitted = fitted_of(about, tensors)
         predictor = cls(source, about["head"], tuple(about["lambdas"]), about["seed"], tuning)
         predictor.properties_, predictor.single_ = tuple(about["properties"]), about["single"]
+        predictor.specs_ = tuple(NetworkSpec.build(spec) for spec in about.get("specs", ()))
         predictor.residuals_ = tensors.get("residuals")
         predictor.fitted_ = fitted
         return predictor

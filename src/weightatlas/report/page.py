@@ -134,7 +134,7 @@ def write_report(path: str | Path, data: ReportData) -> Path:
 
 def render(data: ReportData) -> str:
     """Return the page as text; the same data give the same text."""
-    return _template().render(
+    return template("template.html").render(
         data=data,
         facts=_facts(data),
         headlines=[(headline, results.number(headline.value)) for headline in data.headlines],
@@ -183,11 +183,12 @@ def _config(config: dict[str, Any]) -> str:
 
 
 @cache
-def _template() -> "Template":
+def template(name: str) -> "Template":
+    """Read a page of this folder."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("weightatlas.report", ".")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("template.html")
+    return environment.get_template(name)

@@ -1,0 +1,59 @@
+"""Estimates for untested networks: intervals, and reasons where there are none."""
+
+import pytest
+import torch
+
+from weightatlas.errors import RunError
+from weightatlas.predict import PropertyPredictor
+from weightatlas.predict.estimate import Estimate, Estimator
+from weightatlas.weights.batch import batch_of, weights_of
+from weightatlas.weights.infer import infer
+
+SPEC = infer({"fc.weight": (3, 4), "fc.bias": (3,)}).spec
+
+
+def batch(count: int, scale: float = 0.1):
+    values = torch.rand(count, SPEC.params) * scale
+    return batch_of(values, SPEC, test_acc=values.mean(1) * 5, epoch=values.sum(1) * 100)
+
+
+def test_an_interval_holds_most_true_values():
+    fitted = PropertyPredictor("weights").fit(batch(100), "test_acc", validation=batch(60))
+    test = batch(200)
+    (group,) = test.groups
+    found = [row[0] for row in Estimator(fitted).estimate(group)]
+    inside = [
+        e.low <= true <= e.high for e, true in zip(found, test.labels["test_acc"].tolist(), strict=True)
+    ]
+    assert sum(inside) >= 170
+
+
+def test_without_validation_there_is_no_interval_but_a_reason():
+    fitted = PropertyPredictor("weights").fit(batch(50), "test_acc")
+    ((estimate,),) = Estimator(fitted).estimate(batch(1).groups[0])
+    assert estimate.low is None
+    assert "no interval" in str(estimate)
+
+
+def test_a_share_far_outside_is_refused_but_not_other_properties():
+    fitted = PropertyPredictor("weights").fit(batch(50), ("test_acc", "epoch"), validation=batch(30))
+    far = weights_of(torch.full((1, SPEC.params), 9.0), SPEC)
+    ((accuracy, epoch),) = Estimator(fitted).estimate(far)
+    assert accuracy.value is None
+    assert "is no share" in accuracy.reason
+    assert epoch.value is not None
+
+
+def test_networks_of_another_layout_are_refused_with_both_layouts():
+    estimator = Estimator(PropertyPredictor("weights").fit(batch(20), "test_acc"))
+    other = infer({"fc.weight": (3, 5), "fc.bias": (3,)}).spec
+    assert estimator.spec_of({"fc.weight": (3, 5), "fc.bias": (3,)}, other) is None
+    assert SPEC.layout_id[:8] in estimator.refusal(other)
+    assert other.layout_id[:8] in estimator.refusal(other)
+    assert estimator.spec_of({"fc.weight": (3, 4), "fc.bias": (3,)}, SPEC) == SPEC
+
+
+def test_a_folder_without_a_predictor_says_how_to_fit_one(tmp_path):
+    with pytest.raises(RunError, match="--save"):
+        Estimator.open(tmp_path)
+    assert str(Estimate("test_acc", 0.5, 0.4, 0.6)) == "0.500 [0.400, 0.600]"
