@@ -97,3 +97,22 @@ def test_dry_runs_of_export_and_import_write_nothing(zoo, tmp_path, capsys):
 def test_a_folder_that_is_no_zoo_is_a_named_error(tmp_path, capsys):
     assert main(["zoo", "info", str(tmp_path)]) == 1
     assert "is not a zoo" in capsys.readouterr().err
+
+
+def test_a_messy_folder_becomes_a_zoo_without_code(tmp_path, capsys):
+    import torch
+
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for width in (4, 4, 6):
+        network = torch.nn.Sequential(torch.nn.Linear(3, width), torch.nn.ReLU(), torch.nn.Linear(width, 2))
+        torch.save(network.state_dict(), folder / f"{len(list(folder.iterdir()))}.pt")
+    (folder / "notes.txt").write_text("not a checkpoint")
+    assert main(["zoo", "import", str(folder), "--out", str(tmp_path / "zoo"), "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"] == 3
+    assert main(["zoo", "import", str(folder), "--out", str(tmp_path / "zoo")]) == 0
+    captured = capsys.readouterr()
+    assert "75% of 4 files" in captured.out
+    assert "MLP 3-4-2" in captured.out
+    assert "notes.txt" in captured.err
+    assert len(Zoo.open(tmp_path / "zoo").specs) == 2

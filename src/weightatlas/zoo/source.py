@@ -74,7 +74,8 @@ class Source:
         if key is None:
             raise NoCode(
                 f"{spec!r} was inferred from bare weights; how to run it is unknown.",
-                todo="Import the files again with their network.",
+                todo="Import the files again with their network: import_folder(source, out, MyNetwork, "
+                "input_shape=...), or weightatlas zoo import --network NAME.",
             )
         if key not in self.built:
             self.built[key] = self._build(key, spec)

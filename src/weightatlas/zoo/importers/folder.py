@@ -1,22 +1,24 @@
-"""A folder of state dict files -> zoo."""
+"""A folder of checkpoints -> zoo: one given architecture, or whatever there is."""
 
+import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from torch import nn
 
-from weightatlas.errors import ConfigError, FileError, WeightAtlasError, ZooError
+from weightatlas.atomic import write_text
+from weightatlas.errors import ConfigError, FileError, ZooError
 from weightatlas.networks import create_network, input_shape_of
 from weightatlas.progress import track
 from weightatlas.symmetry.verify import spec_of
 from weightatlas.tasks import Task
-from weightatlas.weights.files import read_checkpoint
+from weightatlas.weights.files import find_checkpoints
 from weightatlas.weights.spec import NetworkSpec
-from weightatlas.weights.vector import Signature, StateDict, check, flatten, signature_of
+from weightatlas.weights.vector import Signature, flatten, signature_of
 from weightatlas.zoo.header import (
     Header,
     NetworkRecord,
@@ -29,16 +31,18 @@ from weightatlas.zoo.header import (
     task_id,
     write_header,
 )
-from weightatlas.zoo.importers.metrics import label_columns, read_metrics
+from weightatlas.zoo.importers.candidates import Candidate, Chooser, common
+from weightatlas.zoo.importers.columns import Plan, name_of, rows_of
+from weightatlas.zoo.importers.metrics import read_metrics
 from weightatlas.zoo.index import load_index, rebuild_index
-from weightatlas.zoo.lineage import digest, root_of, split_of
+from weightatlas.zoo.lineage import digest
 from weightatlas.zoo.populate import provenance
 from weightatlas.zoo.store import write_shard
 from weightatlas.zoo.table import Table
 from weightatlas.zoo.zoo import Zoo
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-_SHARD = 256
+_SHARD = 256  # networks of one shard
+_BYTES = 1 << 28  # bytes of networks held at once
 
 
 @dataclass(frozen=True)
@@ -48,33 +52,33 @@ class Imported:
     Args:
         zoo: The zoo.
         read: Files that are now in it.
-        skipped: File -> why it is not.
+        skipped: File -> why it is not. A network inside a file is named FILE:NETWORK.
+        renamed: File -> how many of its tensors were renamed.
+        groups: One entry per layout of the new networks: id, family, networks, parameters.
+        files: Files that were found, checkpoints or not.
     """
 
     zoo: Zoo
     read: tuple[Path, ...]
     skipped: dict[Path, str]
+    renamed: dict[Path, int] = field(default_factory=dict)
+    groups: tuple[dict[str, Any], ...] = ()
+    files: int = 0
+
+    @property
+    def coverage(self) -> float:
+        """Share of the files found that are in the zoo, those of earlier imports included."""
+        again = sum(reason == _AGAIN for reason in self.skipped.values())
+        return (len(self.read) + again) / self.files if self.files else 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    source: Path
-    folder: Path
-    spec: NetworkSpec
-    task: str | None
-    shares: Shares
-    labels: Mapping[str, Mapping[str, Any]]
-
-    @cached_property
-    def parents(self) -> dict[str, str]:
-        """File -> file it was made from."""
-        return {file: row["parent"] for file, row in self.labels.items() if "parent" in row}
+_AGAIN = "is in the zoo already"
 
 
 def import_folder(
     source: str | Path,
     out: str | Path,
-    network: str | Callable[[], nn.Module],
+    network: str | Callable[[], nn.Module] | None = None,
     *,
     network_options: Mapping[str, Any] | None = None,
     input_shape: tuple[int, ...] | None = None,
@@ -83,7 +87,10 @@ def import_folder(
     name: str | None = None,
     split: Shares | None = None,
 ) -> Imported:
-    """Read every checkpoint below a folder that fits a network; the rest is reported, not guessed.
+    """Read every checkpoint below a folder into one zoo, grouped by layout; say why the rest is not.
+
+    Given a network, only what fits it is read. Without one, layouts are inferred from names and shapes: such
+    networks can be embedded, compared and predicted from, but not run (`NoCode`).
 
     A second call adds files that are not in the zoo yet. Files in one subfolder count as one lineage, files
     directly in `source` as one each; a column `lineage` in `metrics` overrules both.
@@ -93,9 +100,9 @@ def import_folder(
         >>> done.skipped  # doctest: +SKIP
 
     Args:
-        source: Folder with .safetensors, .pt, .pth, .bin or .ckpt files, searched deeply.
+        source: Folder with checkpoints of any format that `read_checkpoint` knows, searched deeply.
         out: Folder of the zoo.
-        network: A name from `networks.names()`, or a function that makes the module.
+        network: A name from `networks.names()`, a function that makes the module, or none.
         network_options: Options of a named network.
         input_shape: Shape of one input; needed with a function.
         task: What the networks were trained on, if it is known.
@@ -114,106 +121,145 @@ def import_folder(
     if not source.is_dir():
         raise FileError(f"There is no folder {source}.", todo="Check the path.")
     check_folder(folder)
-    files = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES and path.is_file())
     spec, record = _function(network, dict(network_options or {}), input_shape)
+    key = None if spec is None else spec.function_id or spec.layout_id
     header = Header(
         name=name or folder.name,
         split=split or Shares(),
         tasks={task_id(task): record_of(task)} if task else {},
-        specs={spec.function_id or spec.layout_id: spec},
-        networks={spec.function_id or spec.layout_id: record},
+        specs={key: spec} if key and spec else {},
+        networks={key: record} if key else {},
         provenance=provenance("import_folder"),
     )
     header = _open_or_merge(folder, header)
     labels = read_metrics(Path(metrics)) if metrics else {}
-    plan = _Plan(source, folder, spec, task_id(task) if task else None, header.split, labels)
-    read, skipped = _read_all(plan, header, files)
-    if not read and not (has_header(folder) and len(load_index(folder))):
-        reasons = [f"{path.name}: {reason}" for path, reason in list(skipped.items())[:5]]
-        what = (
-            f"None of {len(files)} files in {source} could be read." if files else f"{source} has no files."
-        )
-        todo = f"Files end in {', '.join(SUFFIXES)} and must fit the network."
-        raise ZooError(what, where="; ".join(reasons), todo=todo)
+    plan = Plan(source, folder, Chooser(spec), task_id(task) if task else None, header.split, labels)
+    own = {folder.resolve(), Path(metrics).resolve()} if metrics else {folder.resolve()}
+    entries = [e for e in find_checkpoints(source) if not own & {e.path.resolve(), *e.path.resolve().parents}]
+    skipped = {entry.path: entry.skipped for entry in entries if entry.skipped}
+    reading = _Reading(plan, header, skipped)
+    reading.read([entry.path for entry in entries if not entry.skipped])
+    if not reading.done and not (has_header(folder) and len(load_index(folder))):
+        raise _nothing(source, len(entries), reading.skipped)
     rebuild_index(folder)
-    own = {spec.function_id or spec.layout_id: network} if callable(network) else None
-    return Imported(Zoo.open(folder, networks=own), tuple(read), skipped)
+    code = {key: network} if key and callable(network) else None
+    zoo = Zoo.open(folder, networks=code)
+    files = tuple(dict.fromkeys(one.path for one in reading.done))
+    done = Imported(zoo, files, reading.skipped, reading.renamed, reading.groups(), len(entries))
+    write_text(folder / "import.json", json.dumps(_report(done, source), indent=1) + "\n")
+    return done
 
 
-def _read_all(plan: _Plan, header: Header, files: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
-    """Read files in shards; the header knows every signature before a shard uses it."""
-    present = load_index(plan.folder) if has_header(plan.folder) else Table.of({})
-    known = set(present.column("id").tolist()) if len(present) else set()
-    read: list[Path] = []
-    skipped = {
-        path: "is in the zoo already"
-        for path in files
-        if _name(path.relative_to(plan.source).as_posix()) in known
-    }
-    fresh = [path for path in files if path not in skipped]
-    with track(len(fresh), "reading checkpoints") as progress:
-        for start in range(0, len(fresh), _SHARD):
-            states: dict[Path, StateDict] = {}
-            for path in fresh[start : start + _SHARD]:
-                try:
-                    states[path] = _state(path, plan.spec)
-                except WeightAtlasError as error:
-                    skipped[path] = error.what
+@dataclass(frozen=True)
+class _Row:
+    """What is remembered of a network after its numbers were written."""
+
+    path: Path
+    layout: str
+    parameters: int
+
+
+class _Reading:
+    """Reads files into shards; the header knows every layout and signature before a shard uses it."""
+
+    def __init__(self, plan: Plan, header: Header, skipped: dict[Path, str]) -> None:
+        self.plan, self.header, self.skipped = plan, header, skipped
+        self.done: list[_Row] = []
+        self.renamed: dict[Path, int] = {}
+        present = load_index(plan.folder) if has_header(plan.folder) else Table.of({})
+        self.present = set(present.column("id").tolist()) if len(present) else set()
+        self.sources = set(present.column("source").tolist()) if len(present) else set()
+
+    def read(self, files: Sequence[Path]) -> None:
+        """Read all files, a bounded number of networks at a time."""
+        waiting: list[Candidate] = []
+        with track(len(files), "reading checkpoints") as progress:
+            for path in files:
+                waiting += self._open(path)
+                if len(waiting) >= _SHARD or 4 * sum(one.spec.params for one in waiting) >= _BYTES:
+                    self._write(waiting)
+                    waiting = []
                 progress.advance()
-            if states:
-                header = _write(plan, header, states)
-                read += states
-    return read, skipped
+            self._write(waiting)
+
+    def groups(self) -> tuple[dict[str, Any], ...]:
+        """Count the networks of each layout, the largest group first."""
+        counts = Counter((row.layout, row.parameters) for row in self.done)
+        names = self.plan.chooser.families
+        return tuple(
+            {"layout": layout, "family": names.get(layout, "given"), "networks": count, "parameters": size}
+            for (layout, size), count in counts.most_common()
+        )
+
+    def _open(self, path: Path) -> list[Candidate]:
+        """Read one file, unless it is in the zoo already."""
+        own = path.relative_to(self.plan.source).as_posix()
+        if own in self.sources or name_of(own) in self.present:
+            self.skipped[path] = _AGAIN
+            return []
+        found = []
+        for one in self.plan.chooser.choose(path):
+            if isinstance(one, Candidate):
+                found.append(one)
+                if one.stored.renamed:
+                    self.renamed[path] = self.renamed.get(path, 0) + len(one.stored.renamed)
+            else:
+                self.skipped[one[0]] = one[1]
+        return found
+
+    def _write(self, networks: Sequence[Candidate]) -> None:
+        """Write one shard per layout."""
+        groups: dict[str, list[Candidate]] = {}
+        for one in networks:
+            groups.setdefault(one.spec.function_id or one.spec.layout_id, []).append(one)
+        for key, members in groups.items():
+            self._write_layout(key, members)
+
+    def _write_layout(self, key: str, members: Sequence[Candidate]) -> None:
+        signatures = [signature_of(one.state, one.spec) for one in members]
+        ids = [digest(signature.model_dump_json()) for signature in signatures]
+        found: dict[str, Signature] = dict(zip(ids, signatures, strict=True))
+        spec = self.header.specs.get(key, members[0].spec)
+        for other in dict.fromkeys(one.spec for one in members):
+            spec = common(spec, other)
+        self.header = self.header.replace(
+            signatures=self.header.signatures | found, specs={**self.header.specs, key: spec}
+        )
+        write_header(self.plan.folder, self.header)
+        rows = rows_of(self.plan, members, ids)
+        values = torch.cat([flatten([one.state], one.spec) for one in members])
+        write_shard(self.plan.folder, digest("import", *rows.column("id").tolist()), values, rows)
+        self.done += [_Row(one.path, one.spec.layout_id, one.spec.params) for one in members]
 
 
-def _state(path: Path, spec: NetworkSpec) -> StateDict:
-    """Read one file and refuse it unless it fits and is finite."""
-    state = read_checkpoint(path).network.under(tensor.name for tensor in spec.tensors)
-    check(state, spec, finite=True)
-    return state
+def _nothing(source: Path, files: int, skipped: Mapping[Path, str]) -> ZooError:
+    """Say that nothing could be read, and why."""
+    reasons = [f"{path.name}: {reason}" for path, reason in list(skipped.items())[:5]]
+    what = f"None of {files} files in {source} could be read." if files else f"{source} has no files."
+    todo = "`weightatlas inspect FILE` says what a file holds; without a network any layout is taken."
+    return ZooError(what, where="; ".join(reasons), todo=todo)
 
 
-def _write(plan: _Plan, header: Header, states: Mapping[Path, StateDict]) -> Header:
-    signatures = [signature_of(state, plan.spec) for state in states.values()]
-    ids = [digest(signature.model_dump_json()) for signature in signatures]
-    found: dict[str, Signature] = dict(zip(ids, signatures, strict=True))
-    header = header.replace(signatures=header.signatures | found)
-    write_header(plan.folder, header)
-    rows = _rows(plan, list(states), ids)
-    key = digest("import", *rows.column("id").tolist())
-    write_shard(plan.folder, key, flatten(list(states.values()), plan.spec), rows)
-    return header
-
-
-def _rows(plan: _Plan, files: Sequence[Path], signatures: Sequence[str]) -> Table:
-    names = [_name(path.relative_to(plan.source).as_posix()) for path in files]
-    labels = [plan.labels.get(str(path.relative_to(plan.source).as_posix()), {}) for path in files]
-    families = [_family(plan, path) for path in files]
-    lineages = [family for family, _ in families]
-    count = len(files)
-    columns: dict[str, Any] = {
-        "id": names,
-        "network": [str(label.get("network") or name) for label, name in zip(labels, names, strict=True)],
-        "layout_id": [plan.spec.layout_id] * count,
-        "function_id": [plan.spec.function_id] * count,
-        "task": [label.get("task") or plan.task for label in labels],
-        "signature": list(signatures),
-        "seed": np.zeros(count, np.int64),
-        "init_seed": np.zeros(count, np.int64),
-        "lineage": lineages,
-        "lineage_source": [origin for _, origin in families],
-        "parent": [label.get("parent") for label in labels],
-        "split": split_of(lineages, plan.shares),
-        "split_official": [label.get("split_official") for label in labels],
-        "source": [path.relative_to(plan.source).as_posix() for path in files],
-        "finite": [True] * count,
+def _report(done: Imported, source: Path) -> dict[str, Any]:
+    """What import.json holds: what was read, renamed and skipped, and why."""
+    return {
+        "source": str(source),
+        "files": done.files,
+        "read": [path.relative_to(source).as_posix() for path in done.read],
+        "coverage": round(done.coverage, 4),
+        "groups": list(done.groups),
+        "renamed": {path.relative_to(source).as_posix(): count for path, count in done.renamed.items()},
+        "skipped": {path.relative_to(source).as_posix(): reason for path, reason in done.skipped.items()},
     }
-    return Table.of(columns | label_columns(labels))
 
 
 def _function(
-    network: str | Callable[[], nn.Module], options: dict[str, Any], input_shape: tuple[int, ...] | None
-) -> tuple[NetworkSpec, NetworkRecord | None]:
+    network: str | Callable[[], nn.Module] | None,
+    options: dict[str, Any],
+    input_shape: tuple[int, ...] | None,
+) -> tuple[NetworkSpec | None, NetworkRecord | None]:
+    if network is None:
+        return None, None
     if isinstance(network, str):
         shape = input_shape or input_shape_of(network, **options)
         return spec_of(create_network(network, **options), shape), NetworkRecord(
@@ -231,19 +277,3 @@ def _open_or_merge(folder: Path, header: Header) -> Header:
     if old.recipe is not None:
         raise ZooError(f"The zoo {folder} was populated from a recipe.", todo="Import into another folder.")
     return merge(old, header)
-
-
-def _family(plan: _Plan, path: Path) -> tuple[str, str]:
-    """Name the lineage of a file and where that knowledge comes from."""
-    own = path.relative_to(plan.source).as_posix()
-    root = root_of(own, plan.parents)
-    if lineage := plan.labels.get(root, {}).get("lineage"):
-        return str(lineage), "metrics"
-    run = Path(root).parent.as_posix()
-    source = "file" if run == "." else "folder"
-    return (_name(root) if run == "." else run), (source if root == own else "parent")
-
-
-def _name(file: str) -> str:
-    """Turn a relative path into a unique id that is also a file name."""
-    return file.replace("/", "__").replace(".", "_")
