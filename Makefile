@@ -21,7 +21,7 @@ help:
 	@echo 'make env          only make the environment in $(VENV)'
 	@echo 'make lint         ruff, check only          make format   let ruff rewrite the files'
 	@echo 'make types        pyright                   make pytest   only the test suite'
-	@echo 'make speed        speed against plain PyTorch loops'
+	@echo 'make speed        speed against plain implementations, at most 15 minutes; writes docs/performance.md'
 	@echo 'make clean        remove the environment and caches; runs/ is kept'
 
 python:
@@ -61,7 +61,7 @@ pytest: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 speed: $(STAMP)
-	$(BIN)/python speed/population.py
+	$(BIN)/python speed/all.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -5,7 +5,7 @@ the foreach optimizer, gradients freed instead of zeroed, no metrics on the way.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -21,19 +21,28 @@ class PlainLoop:
         inputs: Training images, shape `(images, ...)`.
         labels: Their classes.
         batch: Images per step.
+        loss: Of outputs and labels.
     """
 
-    def __init__(self, network: nn.Module, count: int, inputs: Tensor, labels: Tensor, batch: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        count: int,
+        inputs: Tensor,
+        labels: Tensor,
+        batch: int,
+        loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    ) -> None:
         self.networks = [copy.deepcopy(network).train() for _ in range(count)]
         self.optimizers = [torch.optim.Adam(n.parameters(), lr=1e-3, foreach=True) for n in self.networks]
-        self.inputs, self.labels, self.batch = inputs, labels, batch
+        self.inputs, self.labels, self.batch, self.loss = inputs, labels, batch, loss
 
     def epoch(self) -> None:
         """Train every network for one epoch."""
         for network, optimizer in zip(self.networks, self.optimizers, strict=True):
             for index in self._batches():
                 optimizer.zero_grad(set_to_none=True)
-                F.cross_entropy(network(self.inputs[index]), self.labels[index]).backward()
+                self.loss(network(self.inputs[index]), self.labels[index]).backward()
                 optimizer.step()
 
     def _batches(self) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
 """Training speed of a population against the best plain PyTorch loop, as ratios from one process run.
 
-    python speed/population.py                       every network of the library at batch 32
-    python speed/population.py --networks digits_cnn --repeats 9
+    python speed/population.py                       networks of the library at batch 32, some at 512
+    python speed/population.py digits_cnn:32 cnn3:512 --repeats 9
 
 Every contestant takes epochs in turn, so that whatever else the machine does meets all of them alike.
 The ratio is networks x epochs per minute over that of the plain loop with one thread or one per core,
@@ -21,10 +21,12 @@ from statistics import median, stdev
 
 import torch
 from plain_loop import PlainLoop
+from runner import RESULTS
 from torch import Tensor
+from torch.nn import functional as F
 
 from weightatlas import runtime
-from weightatlas.networks import create_network, input_shape_of, networks
+from weightatlas.networks import create_network, input_shape_of
 from weightatlas.population.blocks import Block, plan
 from weightatlas.population.engines import cross_entropy, engines
 from weightatlas.population.initialize import initialize
@@ -35,20 +37,38 @@ from weightatlas.results import Record, append_records, stamped, table
 from weightatlas.symmetry.verify import spec_of
 
 BENCH = "speed of population training"
-COUNTS = {"digits_cnn": 128, "mlp": 128, "cnn_small": 32, "cnn_unterthiner": 32}  # others: 8
+COUNTS = {"digits_cnn": 128, "mlp": 128, "siren": 64, "cnn_small": 32, "cnn_unterthiner": 32}  # others: 8
+CASES = ["digits_cnn:32", "mlp:32", "cnn_small:32", "cnn_unterthiner:32", "cnn3:32", "lenet5:32"]
+CASES += [
+    "resnet_small:32",
+    "siren:784",
+    "digits_cnn:512",
+    "cnn_small:512",
+    "cnn_unterthiner:512",
+    "cnn3:512",
+]
+CASES += ["lenet5:512", "vanilla_cnn:32", "resnet8:32", "ladder:32"]
 Epoch = Callable[[], None]
 HOPELESS = 8.0  # a contestant this much slower than the best in the first turn leaves
 RATIO, CPU = "ratio to the best plain loop", "ratio in processor time"
 
 
+def _errors(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error of each network."""
+    return (outputs - targets).square().flatten(1).mean(dim=1)
+
+
 def _data(shape: tuple[int, ...], images: int) -> tuple[Tensor, Tensor]:
     generator = runtime.generator_of("speed", images)
     inputs = torch.randn(images, *shape, generator=generator)
+    if len(shape) == 1:  # points of a signal
+        return inputs, inputs.sin().sum(dim=1, keepdim=True)
     return inputs, torch.randint(0, 10, (images,), generator=generator)
 
 
 def _plain(name: str, count: int, data: tuple[Tensor, Tensor], batch: int, threads: int) -> Epoch:
-    loop = PlainLoop(create_network(name), count, *data, batch)
+    loss = F.mse_loss if data[1].is_floating_point() else F.cross_entropy
+    loop = PlainLoop(create_network(name), count, *data, batch, loss)
 
     def epoch() -> None:
         with runtime.threads(threads):
@@ -67,11 +87,12 @@ def _ours(
     split = {"train": data}
     cores = runtime.cores()
     blocks = [Block(rows, [runs[i] for i in rows], weights[rows], spec, split) for rows in plan(runs, cores)]
-    team = stack.enter_context(Team(network, spec, split, blocks, engine, cores, 512.0, cross_entropy))
+    loss = _errors if data[1].is_floating_point() else cross_entropy
+    team = stack.enter_context(Team(network, spec, split, blocks, engine, cores, 512.0, loss))
     return lambda: team.train(1)
 
 
-def measure(name: str, batch: int, repeats: int, steps: int) -> list[Record]:
+def measure(name: str, batch: int, repeats: int, steps: int, seconds: float) -> list[Record]:
     """Time all contestants on one network, in turns.
 
     Args:
@@ -79,10 +100,12 @@ def measure(name: str, batch: int, repeats: int, steps: int) -> list[Record]:
         batch: Images per step.
         repeats: Turns.
         steps: Steps per network and turn.
+        seconds: After which no further turn starts, but three are taken.
     """
     shape = input_shape_of(name)
     data = _data(shape, steps * batch)
     count = COUNTS.get(name, 8)
+    count = count if batch < 100 or name == "siren" else max(count // 4, 4)
     few = max(count // 16, 2)  # the loop needs no crowd to show its speed
     with ExitStack() as stack:
         contestants: dict[str, tuple[int, Epoch]] = {
@@ -102,7 +125,9 @@ def measure(name: str, batch: int, repeats: int, steps: int) -> list[Record]:
         contestants = {
             k: v for k, v in contestants.items() if turns[0][k].wall < HOPELESS * best or k in plain[:1]
         }
-        turns = [_turn(contestants) for _ in range(repeats)]  # the first turn warmed up
+        turns, began = [], time.perf_counter()  # the first turn warmed up
+        while len(turns) < repeats and (len(turns) < 3 or time.perf_counter() - began < seconds):
+            turns.append(_turn(contestants))
     laps = {label: [turn[label] for turn in turns] for label in contestants}
     return _records(name, batch, steps, count, laps, [label for label in plain if label in laps])
 
@@ -153,7 +178,7 @@ def _records(
         common = {
             "bench": BENCH,
             "tier": "laptop",
-            "zoo": f"{name}, batch {batch}",
+            "zoo": f"{name}, batch={batch}",
             "method": label,
             "kind": "baseline" if label in plain else "ours",
             "split": "none",
@@ -172,17 +197,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--networks", nargs="*", default=networks.names())
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("cases", nargs="*", help="network:batch, several")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=8, help="steps per network and turn")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "population.json")
+    parser.add_argument("--steps", type=int, default=4, help="steps per network and turn")
+    parser.add_argument("--seconds", type=float, default=15.0, help="per case, about")
+    parser.add_argument("--quick", action="store_true", help="one small case, to see that everything runs")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="results file")
     args = parser.parse_args()
     from rich.console import Console
 
     console = Console()
-    for name in args.networks:
-        records = stamped(measure(name, args.batch, args.repeats, args.steps), "python speed/population.py")
+    for case in ["mlp:8"] if args.quick else args.cases or CASES:
+        name, _, batch = case.partition(":")
+        found = measure(name, int(batch or 32), args.repeats, args.steps, args.seconds)
+        records = stamped(found, "python speed/population.py")
         append_records(args.out, records)
         console.print(table(records, rows="method", columns="metric"))
 
