@@ -24,7 +24,7 @@ def bench(
 ) -> None:
     """Measure one experiment beside its baselines; what the results file holds is not measured again.
 
-    Benches: losses, generation, rebuild, cnn3. --dry-run tells how long one takes.
+    Benches: losses, generation, rebuild, cnn3, same_zoo and others. --dry-run tells how long one takes.
 
     Example:
         weightatlas bench losses --tier laptop --out results/losses.json

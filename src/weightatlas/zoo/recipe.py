@@ -270,10 +270,13 @@ def load_recipe(source: str | Path, tier: str | None = None) -> Recipe:
 
 
 def _with_base(path: Path) -> dict[str, Any]:
-    """Read a file and lay it over the file that its key `base` names, beside it."""
+    """Read a file and lay it over the one its key `base` names, beside it or in the package."""
     values = read_yaml(path)
     base = values.pop("base", None)
-    return values if base is None else _laid_over(_with_base(path.with_name(f"{base}.yaml")), values)
+    if base is None:
+        return values
+    beside, own = path.parent / f"{base}.yaml", Path(str(_presets() / f"{base}.yaml"))
+    return _laid_over(_with_base(own if own.exists() and not beside.exists() else beside), values)
 
 
 def _laid_over(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

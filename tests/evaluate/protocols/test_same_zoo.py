@@ -1,0 +1,106 @@
+"""`bench same_zoo`: encoders beside floors and ceiling, one checkpoint a network, resumable."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from weightatlas.errors import ConfigError
+from weightatlas.evaluate.protocols import same_zoo as module
+from weightatlas.evaluate.protocols.registry import settings_of
+from weightatlas.evaluate.protocols.same_zoo import (
+    RIVAL,
+    SameZooConfig,
+    Variant,
+    chosen,
+    last,
+    made,
+    same_zoo,
+)
+from weightatlas.evaluate.protocols.stage import stage
+from weightatlas.results import Record
+
+METHODS = ("stat_nn", "probes", "mlp")
+FLOORS = (
+    "layer statistics + ridge",
+    RIVAL,
+    "hyperparameters + boosting",
+    "best single statistic",
+    "oracle, noisy labels",
+)
+RECIPE = """
+base: digits_search
+name: tiny_search
+tiers:
+  smoke: {count: 24, epochs: 2, checkpoints: [1, 2], shard: 32, split: {train: 0.5, val: 0.2, test: 0.3}}
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("recipe") / "r.yaml"
+    path.write_text(RECIPE)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("same_zoo") / "r.json"
+
+
+@pytest.fixture(scope="module")
+def records(recipe: str, cache: Path, out: Path) -> list[Record]:
+    return same_zoo("smoke", out, (0,), cache, recipe=recipe, methods=METHODS)
+
+
+def test_methods_stand_beside_floors_and_ceiling(records: list[Record]) -> None:
+    kinds = {kind: {r.method for r in records if r.kind == kind} for kind in ("ours", "baseline")}
+    assert kinds["ours"] == set(METHODS)
+    assert kinds["baseline"] == set(FLOORS)
+    for method in (*METHODS, *FLOORS[:4]):
+        metrics = {r.metric for r in records if r.method == method}
+        assert metrics >= {
+            "tau test accuracy",
+            "R2 test accuracy",
+            "MAE generalization gap",
+            "tau low test accuracy",
+        }
+    assert all(math.isfinite(r.value) and r.split == "lineage" for r in records)
+    assert any(r.metric.startswith("tau over boosting") for r in records if r.method == "mlp")
+
+
+def test_a_second_run_measures_nothing(
+    records: list[Record], recipe: str, cache: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something was measured again")
+
+    monkeypatch.setattr(module, "scored", refuse)
+    assert same_zoo("smoke", out, (0,), cache, recipe=recipe, methods=METHODS) == records
+    with pytest.raises(AssertionError, match="measured again"):
+        same_zoo("smoke", out, (1,), cache, recipe=recipe, methods="mlp")
+
+
+def test_every_network_counts_once(records: list[Record], recipe: str, cache: Path) -> None:
+    there = stage(recipe, "smoke", cache)
+    final = last(there)
+    assert len(there.zoo) == 2 * len(final.zoo)
+    assert set(final.zoo.column("step").tolist()) == {2}
+    assert len(set(final.zoo.column("network").tolist())) == len(final.zoo)
+    assert made(final, Variant(encoder="dws"), 0) is None  # perceptrons only
+
+
+def test_all_encoders_take_part_unless_some_are_named() -> None:
+    names = chosen(settings_of("same_zoo", "laptop", SameZooConfig, {}))
+    assert set(names) >= {
+        "mlp",
+        "deep_sets",
+        "stat_nn",
+        "dng",
+        "probes",
+        "neural_graph, gnn",
+        "dng with probes",
+    }
+    assert "pca" not in names
+    with pytest.raises(ConfigError, match="no method 'mlpp'"):
+        chosen(settings_of("same_zoo", "laptop", SameZooConfig, {"methods": ("mlpp",)}))
