@@ -61,6 +61,15 @@ def test_everything_that_is_a_network_is_read(messy: Path, tmp_path: Path) -> No
     assert len(zoo.specs) == 3
 
 
+def test_a_zoo_inside_its_source_and_circular_links_do_no_harm(messy: Path, tmp_path: Path) -> None:
+    (messy / "loop.pt").symlink_to("loop.pt")
+    import_folder(messy, messy / "zoo")
+    again = import_folder(messy, messy / "zoo")
+    assert again.read == ()
+    assert len(again.zoo) == 10
+    assert not any("zoo" in path.relative_to(messy).parts for path in again.skipped)
+
+
 def test_every_row_says_where_it_comes_from(messy: Path, tmp_path: Path) -> None:
     zoo = import_folder(messy, tmp_path / "zoo").zoo
     rows = {row["id"]: row for row in zoo.table.rows()}

@@ -134,8 +134,9 @@ def import_folder(
     header = _open_or_merge(folder, header)
     labels = read_metrics(Path(metrics)) if metrics else {}
     plan = Plan(source, folder, Chooser(spec), task_id(task) if task else None, header.split, labels)
-    own = {folder.resolve(), Path(metrics).resolve()} if metrics else {folder.resolve()}
-    entries = [e for e in find_checkpoints(source) if not own & {e.path.resolve(), *e.path.resolve().parents}]
+    own = {folder.absolute(), *([Path(metrics).absolute()] if metrics else [])}
+    found = ((entry, entry.path.absolute()) for entry in find_checkpoints(source))
+    entries = [entry for entry, place in found if not own & {place, *place.parents}]
     skipped = {entry.path: entry.skipped for entry in entries if entry.skipped}
     reading = _Reading(plan, header, skipped)
     reading.read([entry.path for entry in entries if not entry.skipped])
