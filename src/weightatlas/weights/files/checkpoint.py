@@ -43,7 +43,8 @@ class Operation(Config):
     """One operation of a graph that was kept in the file (ONNX, Keras).
 
     Args:
-        op: Its kind, in the words of the format ("Conv", "Gemm", "Relu", "BatchNormalization", "Dense", ...).
+        op: Its kind, in the words of the format ("Conv", "Gemm", "Relu", "BatchNormalization", "Dense", ...);
+            the last one of an ONNX graph is "Output" and reads what the graph returns.
         name: Its name in the file.
         inputs: Names of values and tensors it reads; tensors by their name in `StoredNetwork.tensors`.
         outputs: Names of the values it makes.

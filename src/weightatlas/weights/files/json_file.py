@@ -13,6 +13,7 @@ from weightatlas.weights.files.zip_file import damaged
 
 LARGEST = 40 << 20
 DEEPEST = 60
+MOST_CONTAINERS = 1_000_000
 
 
 def read_json(path: Path) -> Any:
@@ -33,8 +34,11 @@ def read_json(path: Path) -> Any:
             f"{path} is JSON of {size:,} bytes; more than {LARGEST:,} are not read.",
             todo="Save the arrays with numpy.savez or as safetensors.",
         )
+    text = path.read_bytes()
+    if text.count(b"{") + text.count(b"[") > MOST_CONTAINERS:
+        raise damaged(path, f"It has more than {MOST_CONTAINERS:,} lists.", "JSON file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_int=_number)
+        content = json.loads(text.decode("utf-8-sig"), parse_int=_number)
     except RecursionError:
         raise damaged(path, "Its lists are nested too deeply.", "JSON file") from None
     except ValueError as error:

@@ -11,7 +11,7 @@ from weightatlas.weights.files.checkpoint import Checkpoint, FileReport, Operati
 from weightatlas.weights.files.content import Content
 from weightatlas.weights.files.leaf import Leaf, read_leaf
 from weightatlas.weights.files.names import counters_beside, short_names
-from weightatlas.weights.files.tree import Group, networks_in
+from weightatlas.weights.files.tree import Group, kind_of_value, networks_in
 from weightatlas.weights.files.zip_file import allowed, damaged
 
 _TIED = 64
@@ -62,14 +62,14 @@ def checkpoint_of(path: Path, content: Content, size: int) -> Checkpoint:
     networks = tuple(_network(name, group, content, budget, skipped) for name, group in groups)
     notes = list(content.notes)
     if cut:
-        notes.append("The file holds more than a million values; not all were looked at.")
+        notes.append("The file holds too many values, or the same ones too often; not all were looked at.")
     for network in networks:
         notes += _notes(network)
     report = FileReport(
         path=str(path),
         format=content.format,
         files=content.files,
-        skipped=dict(list(skipped.items())[:1000]),
+        skipped=skipped,
         notes=tuple(notes),
         metadata=content.metadata,
     )
@@ -131,13 +131,17 @@ def _renamed(step: Operation, names: dict[str, str]) -> Operation:
 def _notes(network: StoredNetwork) -> list[str]:
     """Say in words what a reader should know about the numbers of one network."""
     where = f" of {network.name}" if network.name else ""
-    notes = [f"Tied tensors{where}: {' = '.join(group)}." for group in network.ties[:10]]
+    notes = [f"Tied tensors{where}: {_joined(group)}." for group in network.ties[:10]]
     if network.lossy:
         worst, error = max(network.lossy.items(), key=lambda item: item[1])
         kinds = sorted({network.origins[name].dtype for name in network.lossy})
         what = f"{len(network.lossy)} tensors{where} ({', '.join(kinds)}) are not exact in float32"
         notes.append(f"{what}: largest error {error:.3g}, in '{worst}'.")
     return notes
+
+
+def _joined(group: tuple[str, ...]) -> str:
+    return " = ".join(group[:4]) + (f" and {len(group) - 4} more" if len(group) > 4 else "")
 
 
 def _nothing(path: Path, content: Content, skipped: dict[str, str]) -> FileError:
@@ -152,7 +156,7 @@ def _nothing(path: Path, content: Content, skipped: dict[str, str]) -> FileError
     kind = (
         f"a bare {content.tree.dtype} tensor"
         if isinstance(content.tree, Leaf)
-        else type(content.tree).__name__
+        else kind_of_value(content.tree)
     )
     return FileError(
         f"{path} holds no named tensors.",

@@ -38,7 +38,8 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], tuple[Operation, ...], dict[s
     for node in graph.node:
         if node.op_type == "Constant" and node.output:
             stored.update((text(node.output[0]), item.t) for item in node.attribute if item.name == "value")
-    operations = tuple(_operation(node) for node in graph.node if node.op_type != "Constant")
+    ends = Operation(op="Output", inputs=tuple(text(value.name) for value in graph.output))
+    operations = (*(_operation(node) for node in graph.node if node.op_type != "Constant"), ends)
     reader = Initializers(path, stored)
     used = [name for step in operations for name in step.inputs if name in stored]
     found = {name: reader.leaf(name) for name in dict.fromkeys([*used, *stored])}

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from io import BufferedIOBase
 from typing import Any, cast
 
-MOST_STEPS = 8_000_000
-"""More instructions than this are refused: memory grows by about 100 bytes with each."""
+MOST_STEPS = 2_000_000
+"""More instructions than this are refused: memory grows by about 200 bytes with each."""
 
 
 class PickleDamage(ValueError):
@@ -253,7 +253,7 @@ def read_pickle(file: BufferedIOBase) -> Pickle:
         file: Open at the first byte of the pickle; afterwards it stands behind its last.
 
     Raises:
-        PickleDamage: It ends early, contradicts itself, or has more than 8 million instructions.
+        PickleDamage: It ends early, contradicts itself, or has more than 2 million instructions.
     """
     machine = _Machine()
     stack = machine.stack

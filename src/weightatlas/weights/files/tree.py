@@ -10,6 +10,9 @@ from weightatlas.weights.files.leaf import Leaf
 
 DEEPEST = 40
 MOST_NODES = 1_000_000
+MOST_REASONS = 1000
+MOST_VISITS = 8
+"""How often one container may be met again: content that shares its parts can be exponentially large."""
 _OPTIMIZER = re.compile(
     r"optimi[sz]er|(^|_)optims?($|_)|^opts?($|_|\d)|opt_state|scheduler|lr_sched|(^|_)scaler$|exp_avg",
     re.IGNORECASE,
@@ -49,6 +52,7 @@ class Search:
         skipped: Key -> why it is in no network.
         held: Whether a container holds a tensor, by identity.
         layers: Whether a container is a layer of a network, by identity.
+        visits: How often a container was opened, by identity.
         visited: Containers and values looked at.
         cut: True if the content was too large to look at all of it.
     """
@@ -56,11 +60,13 @@ class Search:
     skipped: dict[str, str] = field(default_factory=dict)
     held: dict[int, bool] = field(default_factory=dict)
     layers: dict[int, bool] = field(default_factory=dict)
+    visits: dict[int, int] = field(default_factory=dict)
     visited: int = 0
     cut: bool = False
 
     def skip(self, path: tuple[str, ...], reason: str) -> None:
-        self.skipped[".".join(path) or "everything"] = reason
+        if len(self.skipped) < MOST_REASONS:
+            self.skipped[".".join(path) or "everything"] = reason
 
     def holds(self, node: Any, depth: int = 0) -> bool:
         """Tell whether there is a tensor somewhere in a value."""
@@ -116,6 +122,10 @@ class Search:
         """Split the entries of a container into tensors and containers with tensors; note the rest."""
         leaves: dict[str, Leaf] = {}
         inner: dict[str, Any] = {}
+        self.visits[id(node)] = self.visits.get(id(node), 0) + 1
+        if self.visits[id(node)] > MOST_VISITS:
+            self.cut = True
+            return leaves, inner
         for key, item in _entries(node):
             self.visited += 1
             if self.visited > MOST_NODES or len(path) > DEEPEST:
@@ -126,7 +136,7 @@ class Search:
             elif not self.holds(item):
                 self.skip(
                     (*path, key),
-                    "optimizer state" if _is_optimizer(item) else f"not a tensor ({_kind(item)})",
+                    "optimizer state" if _is_optimizer(item) else f"not a tensor ({kind_of_value(item)})",
                 )
             elif _OPTIMIZER.search(key) and isinstance(node, Mapping):
                 self.skip((*path, key), "optimizer state")
@@ -182,7 +192,8 @@ def _entries(node: Any) -> list[tuple[str, Any]]:
     return [(str(key), item) for key, item in pairs]
 
 
-def _kind(item: Any) -> str:
+def kind_of_value(item: Any) -> str:
+    """Name what a value is, for messages."""
     return getattr(item, "kind", None) or type(item).__name__
 
 
