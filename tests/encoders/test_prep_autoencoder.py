@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
 from tests.encoders import ladder, small
 from weightatlas.encoders.io import create_encoder, from_pretrained, save_pretrained
 from weightatlas.encoders.prep_autoencoder import Affine, PrepAutoencoder
 from weightatlas.errors import ConfigError, SpecError
+from weightatlas.symmetry.verify import spec_of
 from weightatlas.weights.batch import weights_of
 from weightatlas.weights.prep import PrepOverflow
 
@@ -56,6 +58,12 @@ def test_what_is_not_on_the_ladder_is_refused() -> None:
         create_encoder("netspace", ladder=ladder.specs()[:1] * 2)
     with pytest.raises(SpecError, match="Codes have shape"):
         make().decode(torch.zeros(2, 1, 5), ladder.specs()[0])
+
+
+def test_norms_must_be_folded() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    with pytest.raises(SpecError, match=r"1.running_var"):
+        create_encoder("netspace", spec_of(network, (1, 5, 5)))
 
 
 def test_a_network_that_does_not_fit_is_refused_when_the_encoder_is_made() -> None:

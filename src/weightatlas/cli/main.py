@@ -31,6 +31,7 @@ VERBS = {
     "reconstruct": Verb("reconstruct", "reconstruct", "rebuild networks from their codes"),
     "generate": Verb("generate", "generate", "new networks"),
     "interpolate": Verb("interpolate", "interpolate", "networks between two networks"),
+    "optimize": Verb("optimize", "optimize", "train networks by moving their codes"),
     "inspect": Verb("inspect", "inspect", "what is this checkpoint?"),
     "bench": Verb("bench", "bench", "measure an experiment beside its baselines"),
     "report": Verb("report", "report", "one HTML page of a finished run"),

@@ -67,6 +67,12 @@ class PrepAutoencoder(Autoencoder):
             raise SpecError(
                 f"The encoder '{self.name}' works on known architectures.", todo="Pass `ladder` or `spec`."
             )
+        norms = [t.name for known in self.ladder for t in known.tensors if t.role == "running_var"]
+        if norms:
+            raise SpecError(
+                f"PReps hold weights and biases; these networks have norms with statistics ({norms[0]}).",
+                todo="Fold them first: weights.prep.folded(values, spec).",
+            )
         with torch.device("cpu"):  # Index maps are data, also where parameters are on the meta device.
             height = config.height or max(_plan(spec, config).shape[0] for spec in self.ladder)
             fixed = config.replace(height=height)

@@ -227,7 +227,7 @@ def trained(there: Stage, row: str, seed: int, settings: ReconstructConfig) -> P
         raise ConfigError(f"The preset '{settings.preset}' is of '{encoder.name}', which has no PReps.")
     space = SpaceConfig.build({**chosen.space, **METHODS[row]})
     changes = {"passes": settings.passes, "seed": seed, "space": space, "device": str(there.device)}
-    config = SpaceFit.build({**chosen.fit.model_dump(), **changes})
+    config = SpaceFit.build({**chosen.fit.model_dump(), "select": "val/gap", **changes})
     mark = f"{key_of(config.identity, settings.preset, chosen.settings) & 0xFFFF_FFFF:08x}"
     folder = there.cache / "runs" / f"{there.name}-{there.tier}-seed{seed}-{mark}"
     pool, held = queries_of(there)
