@@ -89,6 +89,11 @@ class _Open:
     shapes: Shapes
     result: Inspection | None = None
 
+    @property
+    def key(self) -> tuple[Shapes, tuple[str, ...]]:
+        """What a layout is inferred from: names, shapes, and the graph if there is one."""
+        return self.shapes, tuple(step.model_dump_json() for step in self.stored.graph)
+
 
 class Inspector:
     """Inspects checkpoints; what is inferred from names and shapes is inferred once per architecture.
@@ -100,7 +105,7 @@ class Inspector:
 
     def __init__(self, estimator: Estimator | None = None, spectra: bool = True) -> None:
         self.estimator, self.spectra = estimator, spectra
-        self.known: dict[Shapes, tuple[Inferred, Family]] = {}
+        self.known: dict[tuple[Shapes, tuple[str, ...]], tuple[Inferred, Family]] = {}
 
     def inspect(self, files: Sequence[Path]) -> tuple[list[Inspection], dict[Path, str]]:
         """Inspect files; memory is bounded by the largest file and a fixed sum of small ones.
@@ -142,10 +147,10 @@ class Inspector:
     def _examine(self, group: list[_Open]) -> None:
         """Look at networks with the same names and shapes at once."""
         first = group[0]
-        if first.shapes not in self.known:
-            inferred = infer(first.stored.tensors)
-            self.known[first.shapes] = inferred, family_of(inferred)
-        inferred, family = self.known[first.shapes]
+        if first.key not in self.known:
+            inferred = infer(first.stored.tensors, graph=first.stored.graph)
+            self.known[first.key] = inferred, family_of(inferred)
+        inferred, family = self.known[first.key]
         spec = inferred.spec
         aliased = {alias for tensor in spec.tensors for alias in tensor.aliases}
         if aliased and any(not _shared(one.stored.tensors, spec) for one in group):
@@ -195,10 +200,10 @@ def _batches(files: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 def _grouped(opened: Iterable[_Open]) -> list[list[_Open]]:
-    groups: dict[tuple[Shapes, tuple[str, ...]], list[_Open]] = {}
+    groups: dict[object, list[_Open]] = {}
     for one in opened:
         dtypes = tuple(str(one.stored.tensors[name].dtype) for name, _ in one.shapes)
-        groups.setdefault((one.shapes, dtypes), []).append(one)
+        groups.setdefault((one.key, dtypes), []).append(one)
     return list(groups.values())
 
 

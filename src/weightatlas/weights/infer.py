@@ -1,18 +1,19 @@
 """Bare state dict -> spec: layers, boundaries and permutation groups from names and shapes alone."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from weightatlas.errors import SpecError
-from weightatlas.weights.axes import Symbol, axis_of, fix, resolve, unify
+from weightatlas.weights.axes import Line, Symbol, axis_of, fix, resolve, unify
+from weightatlas.weights.files.checkpoint import Operation
 from weightatlas.weights.infer_layers import Guess, Reader, Unit
 from weightatlas.weights.infer_names import canonical_order, tree_of
 from weightatlas.weights.infer_units import Builder
 from weightatlas.weights.infer_wiring import Wirer
-from weightatlas.weights.spec import NetworkSpec, TensorSpec
+from weightatlas.weights.spec import NetworkSpec, Role, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Inferred:
 def infer(
     source: "Mapping[str, Tensor] | Mapping[str, tuple[int, ...]] | nn.Module",
     input_shape: tuple[int, ...] | None = None,
+    graph: Sequence[Operation] = (),
 ) -> Inferred:
     """Describe a network of which only names and shapes are known.
 
@@ -47,7 +49,8 @@ def infer(
     tensors depends on their names alone, not on the file, and follows PyTorch's `state_dict` where
     names tell. "Certain" assumes that modules without tensors treat channels alike (activations, pooling,
     dropout, flatten, softmax); a local response norm, a channel shuffle, or a group norm without scale
-    between two layers of one Sequential cannot be seen. A module is traced instead.
+    between two layers of one Sequential cannot be seen. A module is traced instead, and the graph of an
+    ONNX file is followed.
 
     Example:
         >>> import torch
@@ -61,6 +64,7 @@ def infer(
     Args:
         source: A state dict, the shapes of one, or a module.
         input_shape: Shape of one input, needed with a module only.
+        graph: Operations of an ONNX file (`StoredNetwork.graph`); other graphs are ignored.
 
     Raises:
         SpecError: There are no floating tensors, or a module comes without its input shape.
@@ -70,14 +74,28 @@ def infer(
     shapes, aliases = _shapes(source)
     if not shapes:
         raise SpecError("There are no floating tensors to describe.", todo="Pass a network's state dict.")
+    if graph and graph[-1].op == "Output":
+        return _followed(shapes, graph)
     root = tree_of(shapes)
     reader = Reader(root)
     units = Builder(root, reader).units(root)
     order = canonical_order(tree_of(shapes))
     Wirer(units, reader).wire()
-    spec = _spec(order, reader, aliases)
+    spec = _spec(order, reader.lines, reader.roles, aliases, {})
     guesses = tuple(dict.fromkeys(reader.guesses))
     return Inferred(spec, guesses, tuple(_summary(unit) for unit in units))
+
+
+def _followed(shapes: Mapping[str, tuple[int, ...]], graph: Sequence[Operation]) -> Inferred:
+    """Follow the operations of a graph; tensors come in the order in which they are used."""
+    from weightatlas.weights.infer_graph import GraphReader
+
+    reader = GraphReader(shapes, graph)
+    reader.read()
+    order = [name for name, _ in reader.order]
+    left = [name for name in shapes if name not in order]
+    spec = _spec([*order, *left], reader.lines, reader.roles, {}, dict(reader.order))
+    return Inferred(spec, tuple(dict.fromkeys(reader.guesses)), tuple(map(_summary, reader.units)))
 
 
 def _traced(network: nn.Module, input_shape: tuple[int, ...] | None) -> Inferred:
@@ -115,36 +133,48 @@ def _shapes(source: "Mapping[str, Tensor] | Mapping[str, tuple[int, ...]]") -> t
     return shapes, aliases
 
 
-def _spec(order: list[str], reader: Reader, aliases: Mapping[str, list[str]]) -> NetworkSpec:
-    """Number the groups in order of appearance and write the spec."""
+def _spec(
+    order: list[str],
+    lines: Mapping[str, list[Line]],
+    roles: Mapping[str, Role],
+    aliases: Mapping[str, list[str]],
+    places: Mapping[str, int],
+) -> NetworkSpec:
+    """Number the groups in order of appearance and write the spec.
+
+    Args:
+        order: Names in canonical order.
+        lines: Axes of each tensor.
+        roles: What each does; the axes of those without a role are fixed.
+        aliases: Further names of one storage.
+        places: Operation that uses a tensor, if known; else layers are told by names.
+    """
     same = {alias: name for name, others in aliases.items() for alias in others}
     for alias, name in same.items():
-        for own, other in zip(reader.lines[alias], reader.lines[name], strict=True):
+        for own, other in zip(lines[alias], lines[name], strict=True):
             unify(own, other)
     kept = [name for name in order if name not in same]
-    for name in kept:
-        if name not in reader.roles:
-            for line in reader.lines[name]:
-                fix(line)
+    for line in (line for name in kept if name not in roles for line in lines[name]):
+        fix(line)
     groups: dict[Symbol, int] = {}
-    for name in kept:
-        for run in (run for line in reader.lines[name] for run in resolve(line)):
-            if not run.symbol.fixed:
-                groups.setdefault(run.symbol, len(groups))
-    layers: dict[tuple[str, str], int] = {}
+    for run in (run for name in kept for line in lines[name] for run in resolve(line)):
+        if not run.symbol.fixed:
+            groups.setdefault(run.symbol, len(groups))
+    layers: dict[object, int] = {}
     tensors = []
     for name in kept:
         owner, _, local = name.rpartition(".")
         stem = re.sub(r"weight|bias|running_mean|running_var|gamma|beta", "", local)
-        axes = tuple(axis_of(line, groups) for line in reader.lines[name])
+        role = roles.get(name, "other")
+        axes = tuple(axis_of(line, groups) for line in lines[name])
         tensors.append(
             TensorSpec(
                 name=name,
                 shape=tuple(sum(segment.size for segment in axis) for axis in axes),
-                role=reader.roles.get(name, "other"),
+                role=role,
                 axes=axes,
-                layer=layers.setdefault((owner, stem), len(layers)),
-                trainable=not local.startswith("running_"),
+                layer=layers.setdefault(places.get(name, (owner, stem)), len(layers)),
+                trainable=role not in ("running_mean", "running_var"),
                 aliases=tuple(aliases.get(name, ())),
             )
         )

@@ -1,6 +1,6 @@
 """Networks found in checkpoint files, each with the layout it will have in the zoo."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from weightatlas.errors import SpecError, WeightAtlasError
 from weightatlas.symmetry.verify import without_groups
 from weightatlas.weights.family import family_of
-from weightatlas.weights.files import StoredNetwork, read_checkpoint
+from weightatlas.weights.files import Operation, StoredNetwork, read_checkpoint
 from weightatlas.weights.infer import Inferred, infer
 from weightatlas.weights.spec import NetworkSpec
 from weightatlas.weights.vector import check
@@ -47,7 +47,7 @@ class Chooser:
     def __init__(self, spec: NetworkSpec | None = None) -> None:
         self.spec = spec
         self.families: dict[str, str] = {}
-        self._inferred: dict[Shapes, Inferred] = {}
+        self._inferred: dict[tuple[Shapes, tuple[str, ...]], Inferred] = {}
 
     def choose(self, path: Path) -> Iterator[Candidate | tuple[Path, str]]:
         """Yield the networks of a file, or a place in it and why it is left out."""
@@ -85,15 +85,16 @@ class Chooser:
             state = stored.under(tensor.name for tensor in self.spec.tensors)
             check(state, self.spec, finite=True)
             return Candidate(path, stored, format, state, self.spec)
-        spec = self._infer(stored.tensors)
+        spec = self._infer(stored.tensors, stored.graph)
         check(stored.tensors, spec, finite=True)
         return Candidate(path, stored, format, stored.tensors, spec)
 
-    def _infer(self, state: Mapping[str, Tensor]) -> NetworkSpec:
-        """Infer a layout, once per set of names and shapes."""
-        key = frozenset((name, tuple(t.shape)) for name, t in state.items() if t.is_floating_point())
+    def _infer(self, state: Mapping[str, Tensor], graph: Sequence[Operation]) -> NetworkSpec:
+        """Infer a layout, once per set of names and shapes, and graph if there is one."""
+        shapes = frozenset((name, tuple(t.shape)) for name, t in state.items() if t.is_floating_point())
+        key = shapes, tuple(step.model_dump_json() for step in graph)
         if key not in self._inferred:
-            self._inferred[key] = infer(state)
+            self._inferred[key] = infer(state, graph=graph)
         inferred = self._inferred[key]
         aliases = [(t.name, alias) for t in inferred.spec.tensors for alias in t.aliases]
         if any(state[a].data_ptr() != state[b].data_ptr() for a, b in aliases):
