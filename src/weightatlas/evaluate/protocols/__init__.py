@@ -3,6 +3,7 @@
 from weightatlas.evaluate.protocols import cnn3 as cnn3
 from weightatlas.evaluate.protocols import downstream as downstream
 from weightatlas.evaluate.protocols import generation as generation
+from weightatlas.evaluate.protocols import inr_frequency as inr_frequency
 from weightatlas.evaluate.protocols import losses as losses
 from weightatlas.evaluate.protocols import netspace_ladder as netspace_ladder
 from weightatlas.evaluate.protocols import netspace_optimize as netspace_optimize

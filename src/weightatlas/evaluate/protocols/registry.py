@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from weightatlas.config import Config, read_yaml
 from weightatlas.errors import ConfigError
-from weightatlas.evaluate.protocols.stage import Stage, cache_of, resolve, stage
+from weightatlas.evaluate.protocols.stage import cache_of, resolve, stage
 from weightatlas.progress import track
 from weightatlas.registry import Registry
 from weightatlas.results import Record, append_records, finished, load_records, peak_mb, stamped
@@ -73,7 +73,7 @@ class Unit:
 
     method: str
     seed: int
-    work: Callable[[Stage], list[Record]]
+    work: Callable[[Any], list[Record]]
 
 
 def run_units(
@@ -101,10 +101,37 @@ def run_units(
     Returns:
         All records of this bench, tier and zoo, published ones last.
     """
-    out, name = Path(out), resolve(recipe, tier).name
+    name, place = resolve(recipe, tier).name, cache or cache_of(out)
+    return run_on(bench, tier, out, name, units, lambda: stage(recipe, tier, place), published)
+
+
+def run_on(
+    bench: str,
+    tier: str,
+    out: str | Path,
+    name: str,
+    units: Sequence[Unit],
+    prepare: Callable[[], Any],
+    published: Iterable[Record] = (),
+) -> list[Record]:
+    """Measure on any stage what a results file does not hold yet.
+
+    Args:
+        bench: Name of the bench.
+        tier: Size.
+        out: Results file, a flat list of records.
+        name: Name of the zoo in the records.
+        units: What to measure, in order.
+        prepare: Makes what the units work on; only called if something is left to measure.
+        published: Numbers of papers to print beside, written along.
+
+    Returns:
+        All records of this bench, tier and zoo, published ones last.
+    """
+    out = Path(out)
     missing = [unit for unit in units if not finished(out, bench, tier, name, unit.method, unit.seed)]
     if missing:
-        _measure(bench, out, stage(recipe, tier, cache or cache_of(out)), missing, len(units))
+        _measure(bench, tier, out, prepare(), missing, len(units))
     published = list(published)
     known = {record.key for record in load_records(out)}
     if any(record.key not in known for record in published):
@@ -113,9 +140,9 @@ def run_units(
     return [r for r in ours if r.kind != "published"] + published
 
 
-def _measure(bench: str, out: Path, there: Stage, units: Sequence[Unit], total: int) -> None:
+def _measure(bench: str, tier: str, out: Path, there: Any, units: Sequence[Unit], total: int) -> None:
     """Run units one after the other and append their records."""
-    command = f"weightatlas bench {bench} --tier {there.tier}"
+    command = f"weightatlas bench {bench} --tier {tier}"
     with track(total, f"bench {bench}") as bar:
         bar.advance(total - len(units))
         for unit in units:
