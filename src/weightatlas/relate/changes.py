@@ -42,8 +42,8 @@ def changes_of(pair: Pair, traces: tuple[Traces, Traces]) -> Changes:
     """Name the operations between two related networks.
 
     Pruning leaves zeros and rounding leaves levels in one of them, which is then the child. Numbers that
-    these do not explain are a merge if one network is a half of the other, else fine-tuning. A shared ancestor
-    gives the same picture as fine-tuning.
+    these do not explain are a merge if one network is a half of the other, else fine-tuning. A shared
+    ancestor gives the same picture as fine-tuning.
 
     Args:
         pair: Both networks in one frame.

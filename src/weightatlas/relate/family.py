@@ -150,6 +150,19 @@ def relabeled(labels: Int[Tensor, " images"], classes: int, seed: int = 0) -> In
     return torch.randperm(classes, generator=generator_of("labels", seed))[labels]
 
 
+def version_of(images: Float[Tensor, "images channels side side"], number: int) -> Tensor:
+    """Mirror, turn or invert images: 16 versions, of which the first is the original.
+
+    Args:
+        images: Square images.
+        number: 0 to 15; bits mean mirrored, turned by 90 degrees, by 180 degrees, inverted.
+    """
+    if number & 1:
+        images = images.flip(3)
+    images = images.rot90(number >> 1 & 3, (2, 3))
+    return images.amax() + images.amin() - images if number & 8 else images
+
+
 def student(
     teacher: nn.Module, fresh: nn.Module, inputs: Tensor, epochs: int = 12, seed: int = 0, lr: float = 3e-3
 ) -> nn.Module:

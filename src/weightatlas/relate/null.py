@@ -31,6 +31,8 @@ class Null(Config):
         pairs: Calibration pairs.
         networks: Calibration networks.
         source: What they were.
+        outputs: Largest output likeness of 999 of 1,000 strangers; see `relate.behavior`.
+        drops: (score, drop of accuracy at the midpoint) of calibration pairs, smoothed to a falling line.
     """
 
     scores: tuple[float, ...] = Field(min_length=2)
@@ -38,6 +40,8 @@ class Null(Config):
     pairs: int
     networks: int
     source: str = ""
+    outputs: float = 1.0
+    drops: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def fit(cls, scores: Float[Tensor, " pairs"], networks: int, source: str = "") -> Self:

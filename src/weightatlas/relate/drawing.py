@@ -1,0 +1,96 @@
+"""Draw family trees: as text, and as an SVG picture."""
+
+from collections.abc import Sequence
+from html import escape
+
+from weightatlas.relate.tree import Edge, Tree
+
+_ROW, _STEP, _LEFT = 26, 190, 16
+
+
+def text_of(tree: Tree, names: Sequence[str]) -> str:
+    """Write a tree with a line per network, children indented.
+
+    Example:
+        >>> print(text_of(Tree((Edge(1, 0, None, ("pruned",), 0.0),), (0,)), ["base", "small"]))
+        base
+        └─ small  (pruned)
+
+    Args:
+        tree: The families.
+        names: Name of every row.
+    """
+    lines = []
+    for depth, row, edge, last in _walk(tree):
+        if edge is None:
+            lines.append(names[row])
+            continue
+        also = f" and {names[edge.second]}" if edge.second is not None else ""
+        bars = "".join("   " if closed else "│  " for closed in last[1:-1])
+        lines.append(f"{bars}{'└─' if last[-1] else '├─'} {names[row]}  ({' + '.join(edge.changes)}{also})")
+        assert depth
+    return "\n".join(lines)
+
+
+def svg_of(tree: Tree, names: Sequence[str], title: str = "Family tree") -> str:
+    """Draw a tree from left to right; the picture needs no other file.
+
+    Args:
+        tree: The families.
+        names: Name of every row.
+        title: Heading, also for screen readers.
+    """
+    nodes = list(_walk(tree))
+    place = {row: (_LEFT + depth * _STEP, 50 + _ROW * i) for i, (depth, row, _, _) in enumerate(nodes)}
+    width = _STEP * (max((depth for depth, *_ in nodes), default=0) + 2)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {70 + _ROW * len(nodes)}" role="img" '
+        f'font-family="sans-serif" font-size="12"><title>{escape(title)}</title>',
+        f'<text x="{_LEFT}" y="24" font-size="16">{escape(title)}</text>',
+    ]
+    for _, row, edge, _ in nodes:
+        x, y = place[row]
+        if edge is not None:
+            parts.append(_line(place[edge.parent], (x, y), "#667"))
+            if edge.second is not None:
+                parts.append(_line(place[edge.second], (x, y), "#b66"))
+        note = f"<tspan fill='#667'>  {escape(' + '.join(edge.changes))}</tspan>" if edge else ""
+        parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{"#247" if edge else "#c60"}"/>')
+        parts.append(f'<text x="{x + 9}" y="{y + 4}">{escape(names[row])}{note}</text>')
+    return "\n".join([*parts, "</svg>"])
+
+
+def html_of(tree: Tree, names: Sequence[str], title: str = "Family tree") -> str:
+    """Put the picture on a page of its own.
+
+    Args:
+        tree: The families.
+        names: Name of every row.
+        title: Heading.
+    """
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+    return f"{head}<body>{svg_of(tree, names, title)}</body></html>\n"
+
+
+def _line(start: tuple[int, int], end: tuple[int, int], color: str) -> str:
+    """Draw an edge: down from the parent, then across."""
+    (x, y), (a, b) = start, end
+    return f'<path d="M{x},{y} V{b} H{a}" fill="none" stroke="{color}"/>'
+
+
+def _walk(tree: Tree) -> list[tuple[int, int, Edge | None, tuple[bool, ...]]]:
+    """List (depth, row, edge to the parent, whether each ancestor is a last child), parents first."""
+    children: dict[int, list[Edge]] = {}
+    for edge in tree.edges:
+        children.setdefault(edge.parent, []).append(edge)
+    result: list[tuple[int, int, Edge | None, tuple[bool, ...]]] = []
+    waiting: list[tuple[int, int, Edge | None, tuple[bool, ...]]] = [
+        (0, root, None, (True,)) for root in reversed(tree.roots)
+    ]
+    while waiting:
+        depth, row, edge, last = waiting.pop()
+        result.append((depth, row, edge, last))
+        own = children.get(row, [])
+        rows = [(depth + 1, e.child, e, (*last, i == len(own) - 1)) for i, e in enumerate(own)]
+        waiting += reversed(rows)
+    return result

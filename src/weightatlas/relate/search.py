@@ -1,0 +1,163 @@
+"""Find networks: the nearest ones to a given one, and duplicates."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightatlas.encoders.base import Encoder
+from weightatlas.errors import DataError
+from weightatlas.relate.canonical import canonical_form
+from weightatlas.relate.compare import RELATED, comparable
+from weightatlas.relate.evidence import evidence
+from weightatlas.relate.null import Null, p_values, score_of
+from weightatlas.weights.batch import batch_of
+from weightatlas.weights.spec import NetworkSpec
+
+_SAME = 1e-8  # relative squared distance of canonical forms below which networks are copies
+_NEAR = 1e-2  # and below which they are near duplicates
+
+
+@dataclass(frozen=True)
+class Neighbor:
+    """A network near another.
+
+    Args:
+        row: Which one.
+        score: Likeness of weights after matching: 0 for strangers, 1 for copies; none without hidden units.
+        p_value: How likely strangers are this alike; corrected for the number of networks searched.
+        distance: Distance of embeddings, if an encoder was given.
+    """
+
+    row: int
+    score: float | None
+    p_value: float
+    distance: float | None
+
+
+def search(
+    like: Float[Tensor, " params"],
+    values: Float[Tensor, "networks params"],
+    spec: NetworkSpec,
+    top: int = 10,
+    encoder: Encoder | None = None,
+    null: Null | None = None,
+) -> list[Neighbor]:
+    """Find the networks nearest to one, relatives first.
+
+    Relatives are ranked by likeness of aligned weights; the others by distance of embeddings if there is an
+    encoder, else by likeness too.
+
+    Args:
+        like: The network to look for.
+        values: Networks as rows.
+        spec: Layout of all.
+        top: How many to return.
+        encoder: Gives embeddings; none compares weights only.
+        null: What strangers look like; measured values of the package by default.
+
+    Raises:
+        DataError: The network is not finite.
+    """
+    if not bool(torch.isfinite(like).all()):
+        raise DataError("The network to look for holds NaN or infinite values.")
+    form = canonical_form(torch.cat([like[None].float(), values.float()]), spec)
+    scores, p = np.full(len(values), np.nan), np.ones(len(values))
+    if comparable(form, form):
+        flips = form.spec if spec.graph is not None else None
+        found = evidence(form.bodies[1:], form.bodies[0], form.body, flips)
+        scores = score_of(found).double().numpy()
+        p = np.minimum(p_values(found, null or Null.default())[0].numpy() * len(values), 1.0)
+    far = np.full(len(values), np.nan)
+    if encoder is not None:
+        embedded = encoder.embed(batch_of(torch.cat([like[None], values]), spec)).double()
+        far = (embedded[1:] - embedded[0]).norm(dim=1).numpy()
+    kin = p <= RELATED
+    order = np.lexsort((np.nan_to_num(-scores), np.nan_to_num(far) * ~kin, ~kin))[:top]
+    return [
+        Neighbor(int(row), _known(float(scores[row])), float(p[row]), _known(float(far[row])))
+        for row in order
+    ]
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Networks that are nearly the same.
+
+    Args:
+        rows: Their rows; the first is kept.
+        kind: "exact" (every number), "copies" (up to order, scale and sign of units) or "near".
+        bytes_saved: What leaving out the others saves, at four bytes a number.
+    """
+
+    rows: tuple[int, ...]
+    kind: str
+    bytes_saved: int
+
+
+def duplicates(values: Float[Tensor, "networks params"], spec: NetworkSpec) -> list[Duplicates]:
+    """Group networks that are equal, equal up to symmetry, or nearly so.
+
+    Exact copies are found by their bytes. The others are compared with the first of every group.
+
+    Args:
+        values: Networks as rows.
+        spec: Their layout.
+
+    Returns:
+        Groups of at least two, the most alike kinds first.
+    """
+    groups: dict[bytes, list[int]] = {}
+    for row, vector in enumerate(values.numpy()):
+        groups.setdefault(vector.tobytes(), []).append(row)
+    size = values.shape[1] * 4
+    result = [_group(rows, "exact", size) for rows in groups.values() if len(rows) > 1]
+    firsts = [rows[0] for rows in groups.values()]
+    close = _distances(values[firsts].float(), spec)
+    for kind, low, high in (("copies", -1.0, _SAME), ("near", _SAME, _NEAR)):
+        for own in _components((close > low) & (close <= high)):
+            result.append(_group([firsts[place] for place in own], kind, size))
+    return result
+
+
+def _group(rows: list[int], kind: str, size: int) -> Duplicates:
+    return Duplicates(tuple(rows), kind, (len(rows) - 1) * size if kind != "near" else 0)
+
+
+def _distances(values: Tensor, spec: NetworkSpec) -> np.ndarray:
+    """Relative squared distances of aligned canonical networks, heads included."""
+    from weightatlas.relate.align import align
+
+    form, count = canonical_form(values, spec), len(values)
+    found = np.full((count, count), np.inf)
+    flips = form.spec if spec.graph is not None else None
+    for row in range(count - 1):
+        near = _candidates(form.values[row + 1 :], form.values[row])
+        if len(near):
+            one = form.values[row].double()
+            aligned = align(form.values[row + 1 :][near], form.values[row], form.spec, flips).values.double()
+            far = (aligned - one).square().sum(dim=1) / one.square().sum().clamp_min(1e-30)
+            found[row, row + 1 + near.numpy()] = found[row + 1 + near.numpy(), row] = far.numpy()
+    return found
+
+
+def _candidates(values: Tensor, one: Tensor) -> Tensor:
+    """Rows whose sorted sizes are close to those of one network: all that copies can be."""
+    first, second = values.abs().sort(dim=1).values.double(), one.abs().sort().values.double()
+    far = (first - second).square().sum(dim=1) / second.square().sum().clamp_min(1e-30)
+    return (far <= _NEAR).nonzero().flatten()
+
+
+def _components(near: np.ndarray) -> list[list[int]]:
+    """Groups of rows that are linked."""
+    from scipy.sparse.csgraph import connected_components
+
+    _, label = connected_components(near, directed=False)
+    groups = [np.flatnonzero(label == number).tolist() for number in np.unique(label)]
+    return [group for group in groups if len(group) > 1]
