@@ -55,7 +55,7 @@ class Archive:
 
     def __init__(self, path: Path, file: zipfile.ZipFile) -> None:
         self.path, self.file = path, file
-        self.sizes = {info.filename: info.file_size for info in file.infolist() if not info.is_dir()}
+        self.sizes = {info.filename: info.file_size for info in _files(file)}
 
     @property
     def names(self) -> list[str]:
@@ -133,6 +133,10 @@ def _check(path: Path, file: zipfile.ZipFile, size: int) -> None:
         raise damaged(path, "Its zip directory lists a name twice.", "zip file")
     if any(entry.flag_bits & 1 for entry in entries):
         raise FileError(f"{path} is encrypted.", todo="Unpack it with its password and pass the files.")
+
+
+def _files(file: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [info for info in file.infolist() if not info.filename.endswith("/")]
 
 
 def _reason(name: str, text: str) -> str:
