@@ -1,7 +1,7 @@
 """One training step of the autoencoder: structural, behavioral, and behavioral as published code does it.
 
-"times a structural step" is what executing the networks costs on top. The plain behavioral step computes
-the outputs of originals and rebuilt networks in a loop over modules, in every step, as the released code does.
+"times a structural step" is what executing the networks costs on top. The plain behavioral step computes the
+outputs of originals and rebuilt networks in a loop over modules, in every step, as released code does.
 """
 
 from collections.abc import Callable

@@ -125,8 +125,8 @@ def page(records: Sequence[Record]) -> str:
         f"Hardware: {last.hardware}. torch {last.versions.get('torch', '?')}.",
         "",
         "Every number is the median over turns and their standard deviation.",
-        f"`{RATIO}` divides the seconds a plain implementation needs per unit by ours; both run in one process",
-        "and take turns. The plain implementations stand beside the measurements in `speed/`.",
+        f"`{RATIO}` divides the seconds a plain implementation needs per unit by ours; both run in one",
+        "process and take turns. The plain implementations stand beside the measurements in `speed/`.",
         "",
     ]
     training = [r for r in records if r.bench == TRAINING]

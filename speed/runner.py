@@ -1,8 +1,8 @@
 """Time ours against a plain implementation, lap by lap in turns, and keep the ratios as records.
 
-Both run in one process and take turns, so that whatever else the machine does meets both alike. The ratio is
-the plain seconds per unit over ours: median and standard deviation over the turns. Beside wall time stands the
-processor time of this process, which other programs disturb less.
+Both run in one process and take turns, so that whatever else the machine does meets both alike. The ratio
+is the plain seconds per unit over ours: median and standard deviation over the turns. Beside wall time stands
+the processor time of this process, which other programs disturb less.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Opening, filtering and reading a zoo, against a folder with one file per network and one for its properties."""
+"""Opening, filtering and reading a zoo, against a folder with one file per network and its properties."""
 
 import json
 import tempfile

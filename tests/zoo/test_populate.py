@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from weightatlas.errors import ConfigError, DataError
+from weightatlas.errors import ConfigError, DataError, RunError
+from weightatlas.executors import ProcessExecutor, create_executor
 from weightatlas.zoo import Zoo
 from weightatlas.zoo import populate as module
 from weightatlas.zoo.populate import populate
@@ -113,6 +114,82 @@ def test_killed_between_weights_and_sidecar(trained: Path, tmp_path: Path) -> No
     assert_same(vectors(zoo), vectors(Zoo.open(trained)))
     assert leftovers(tmp_path / "z") == []
     assert zoo.verify(sample=4).ok
+
+
+def dies_once(job: module.Job) -> int:
+    """Train a shard; the first worker that comes here kills itself in the middle of its work."""
+    marker = job.folder.parent / "marker"
+    if not marker.exists():
+        marker.touch()
+        checkpoints = module.train
+
+        def killed(*arguments: object, **options: object) -> object:
+            for checkpoint in checkpoints(*arguments, **options):  # type: ignore[arg-type]
+                os.kill(os.getpid(), signal.SIGKILL)
+                yield checkpoint
+
+        module.train = killed  # type: ignore[assignment]
+    return module.train_shard(job)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_killed_worker(trained: Path, tmp_path: Path) -> None:
+    from joblib.externals.loky import get_reusable_executor
+
+    class Mortal(ProcessExecutor):
+        def map(self, fn: object, tasks: object) -> object:  # type: ignore[override]
+            return super().map(dies_once, tasks)  # type: ignore[arg-type]
+
+    try:
+        with pytest.raises(RunError, match="worker process died"):
+            populate(tiny(), tmp_path / "z", executor=Mortal(2))
+        assert len(shard_keys(tmp_path / "z")) < len(shard_keys(trained))
+        zoo = populate(tiny(), tmp_path / "z", executor=Mortal(2))
+    finally:
+        get_reusable_executor().shutdown(wait=True)
+    assert_same(vectors(zoo), vectors(Zoo.open(trained)))
+    assert shard_keys(tmp_path / "z") == shard_keys(trained)
+    assert zoo.verify(sample=4).ok
+
+
+DRIVER = """
+import os, signal, sys, time
+from pathlib import Path
+from weightatlas.executors import ProcessExecutor
+from weightatlas.zoo.populate import populate
+from weightatlas.zoo.recipe import Recipe
+
+class Killed(ProcessExecutor):
+    def map(self, fn, tasks):
+        for count in super().map(fn, tasks):
+            os.kill(os.getpid(), signal.SIGKILL)  # after the first shard, while others are being trained
+            yield count
+
+if __name__ == "__main__":
+    populate(Recipe.build(eval(sys.argv[2])), sys.argv[1], executor=Killed(2))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_killed_driver(trained: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "z"), repr(TINY)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(shard_keys(tmp_path / "z")) >= 1
+    zoo = populate(tiny(), tmp_path / "z")
+    assert_same(vectors(zoo), vectors(Zoo.open(trained)))
+    assert shard_keys(tmp_path / "z") == shard_keys(trained)
+    assert zoo.verify(sample=4).ok
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["ray", "slurm"])
+def test_clusters_give_the_same_networks(trained: Path, tmp_path: Path, name: str) -> None:
+    pytest.importorskip({"ray": "ray", "slurm": "submitit"}[name])
+    local = {"cluster": "local", "folder": tmp_path / "jobs"} if name == "slurm" else {}
+    recipe = tiny(grid={"lr": [1e-3], "activation": ["relu", "tanh"]})
+    found = populate(recipe, tmp_path / "z", executor=create_executor(name, workers=2, **local))
+    assert_same(vectors(found), vectors(Zoo.open(trained).filter(lr=1e-3)))
 
 
 def test_another_recipe_is_refused(copy: Path) -> None:

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from weightatlas.cli import console
+from weightatlas.cli.arguments import settings as settings_of
 
 if TYPE_CHECKING:
     from weightatlas.config import Config
+    from weightatlas.executors import Executor
+    from weightatlas.fit.job import FitJob
 
 
 def fit(method: Annotated[str, tyro.conf.Positional], zoo: Path, out: Path) -> None:
@@ -93,10 +96,17 @@ def _function(method: str, settings: "type[Config]", known: Any, defaults: Any) 
         out: Path,
         init_seed: int = 0,
         query_source: str = "train",
+        sweep: tuple[str, ...] = (),
+        executor: Literal["serial", "processes", "ray", "slurm"] = "serial",
+        executor_set: tuple[str, ...] = (),
         json: bool = False,
         dry_run: bool = False,
     ) -> None:
-        run(method, encoder, training, zoo, out, init_seed, query_source, json=json, dry_run=dry_run)
+        from weightatlas.executors import create_executor
+        from weightatlas.fit.job import FitJob
+
+        job = FitJob(method, encoder.model_dump(), training, zoo, out, init_seed, query_source)
+        run(job, sweep, create_executor(executor, **settings_of(executor_set)), json=json, dry_run=dry_run)
 
     train.__doc__ = f"""Train the encoder '{method}' on the networks of a zoo; running again continues.
 
@@ -108,56 +118,32 @@ def _function(method: str, settings: "type[Config]", known: Any, defaults: Any) 
         out: Folder of the run.
         init_seed: Seed of the encoder's initialization.
         query_source: Images for behavioral terms: train, uniform, or another task.
+        sweep: Train every combination of these settings, each in a folder inside out: seed=[0,1,2]
+            latent=[8,16]. The seed is that of the order and of the initialization.
+        executor: Where the runs of a sweep are trained.
+        executor_set: Options of the executor, as key=value (workers=4).
         json: Print the result as JSON.
         dry_run: Only check all settings and shapes and say what would be done.
     """
     return train
 
 
-def run(
-    method: str,
-    settings: "Config",
-    training: Any,
-    zoo: Path,
-    out: Path,
-    init_seed: int,
-    query_source: str,
-    *,
-    json: bool,
-    dry_run: bool,
-) -> None:
-    """Open the zoo, make the encoder, train it, and print the last validation."""
-    from weightatlas.encoders.io import create_encoder
-    from weightatlas.fit import fit as train
-    from weightatlas.objectives.composite import build_loss
-    from weightatlas.tasks import QueryPool
-    from weightatlas.zoo import Zoo
+def run(job: "FitJob", sweep: tuple[str, ...], executor: "Executor", *, json: bool, dry_run: bool) -> None:
+    """Train one run or a sweep, and print the last validation of each."""
+    from weightatlas.fit import job as jobs
 
-    whole = Zoo.open(zoo)
-    encoder = create_encoder(method, whole.spec, init_seed, **settings.model_dump())
-    part = whole.split("train")
-    if encoder.executes:
-        encoder.bind(whole.network(), QueryPool(whole.task(), query_source).inputs)
-    behavioral = build_loss(training.loss, 1).needs_queries
     if dry_run:
-        facts = {
-            "method": method,
-            "encoder parameters": sum(value.numel() for value in encoder.parameters()),
-            "training rows": len(part),
-            "parameters of a network": whole.spec.params,
-            "executes networks": behavioral,
-        }
-        console.print_facts(facts, title=f"fit {method}", as_json=json)
+        many = {"runs": len(jobs.sweep_jobs(job, settings_of(sweep)))} if sweep else {}
+        console.print_facts({**jobs.plan(job), **many}, title=f"fit {job.method}", as_json=json)
         return
-    result = train(
-        encoder,
-        part,
-        training,
-        out,
-        queries=QueryPool(whole.task(), query_source) if behavioral else None,
-        population=whole.population() if behavioral else None,
-        validation=whole.split("val"),
-    )
-    last = {name: value for name, value in (result.history or [{}])[-1].items() if name != "step"}
-    facts = {"steps": result.steps, "passes": result.passes, "seconds": result.seconds, **last}
-    console.print_facts({**facts, "finished": result.finished}, title=str(out), as_json=json)
+    if not sweep:
+        facts = jobs.run_job(job)
+        facts.pop("run")
+        console.print_facts(facts, title=str(job.out), as_json=json)
+        return
+    lines = jobs.sweep(job, settings_of(sweep), executor)
+    if json:
+        console.print_json(lines)
+        return
+    for line in lines:
+        console.print_facts(line, title=str(job.out / str(line["run"])))

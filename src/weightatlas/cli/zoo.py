@@ -16,7 +16,8 @@ def populate(
     recipe: Annotated[str, tyro.conf.Positional],
     out: Path,
     tier: Literal["smoke", "laptop", "paper"] | None = None,
-    executor: Literal["serial", "processes"] = "serial",
+    executor: Literal["serial", "processes", "ray", "slurm"] = "serial",
+    executor_set: tuple[str, ...] = (),
     device: str = "auto",
     set: tuple[str, ...] = (),
     json: bool = False,
@@ -31,7 +32,9 @@ def populate(
         recipe: Name of a recipe of the package, or path of a YAML file.
         out: Folder of the zoo.
         tier: Size of the recipe.
-        executor: serial uses all cores for one shard after the other, processes one core per shard.
+        executor: serial uses all cores for one shard after the other, processes one core per shard,
+            ray and slurm a worker of a cluster per shard.
+        executor_set: Options of the executor, as key=value (workers=4).
         device: auto, cpu or cuda.
         set: Changes of the recipe, as key=value (grid.lr=[0.001,0.01]).
         json: Print the result as JSON.
@@ -47,9 +50,10 @@ def populate(
     if dry_run:
         console.print_facts(_plan(chosen), title=f"Recipe {chosen.name}", as_json=json)
         return
+    from weightatlas.executors import create_executor
     from weightatlas.zoo.populate import populate as train
 
-    train(chosen, out, executor=executor, device=device)
+    train(chosen, out, executor=create_executor(executor, **settings(executor_set)), device=device)
     info(out, json=json)
 
 

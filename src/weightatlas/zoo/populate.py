@@ -12,7 +12,7 @@ from torch import Tensor
 
 from weightatlas import runtime
 from weightatlas.errors import ConfigError, FileError, gather
-from weightatlas.executors import Executor, create_executor
+from weightatlas.executors import Executor, SerialExecutor, create_executor
 from weightatlas.networks import create_network, input_shape_of
 from weightatlas.population.train import train
 from weightatlas.progress import track
@@ -79,7 +79,7 @@ def populate(
         recipe: What to train.
         out: Folder of the zoo; created if it is not there.
         executor: Where shards are trained: "serial" uses all cores for one shard after the other,
-            "processes" trains one shard per core.
+            "processes" trains one shard per core, "ray" and "slurm" one per worker of a cluster.
         device: "auto", "cpu" or "cuda".
 
     Raises:
@@ -103,7 +103,7 @@ def populate(
     missing = [run for run in runs if run.id not in present]
     if len(missing) < len(runs):
         log.info("%d of %d networks are already there", len(runs) - len(missing), len(runs))
-    workers = None if runner.workers == 1 else 1
+    workers = None if isinstance(runner, SerialExecutor) else 1
     jobs = [
         Job(folder, recipe, architectures[network], part, workers, device)
         for network, part in shards(missing, recipe.shard)
@@ -119,7 +119,7 @@ def _work(runner: Executor, jobs: Sequence[Job], recipe: Recipe) -> None:
     total = sum(len(job.runs) for job in jobs) * max(recipe.kept)
     try:
         with track(total, f"training {sum(len(job.runs) for job in jobs)} networks") as progress:
-            if runner.workers == 1:
+            if isinstance(runner, SerialExecutor):
                 for job in jobs:
                     train_shard(job, lambda _, job=job: progress.advance(len(job.runs)))
                 return
