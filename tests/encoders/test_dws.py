@@ -31,7 +31,7 @@ def perceptron():
 @pytest.mark.parametrize("set_layer", ["sab", "ds"])
 @pytest.mark.parametrize("reduction", ["max", "mean", "sum"])
 @pytest.mark.parametrize("diagonal", [False, True])
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(seed=st.integers(0, 2**31))
 def test_the_embedding_ignores_permutations(set_layer: str, reduction: str, diagonal: bool, seed: int):
     torch.manual_seed(seed)
@@ -104,8 +104,9 @@ def one_map(layer: DwsLayer, x: list[Tensor], source: int, target: int, diagonal
     line = value.amax([a + 1 for a, n in enumerate(theirs) if n != slot]) if len(theirs) > 1 else value
     axis = mine.index(slot)
     near = [s for s in range(len(x)) if slot in neurons(s) and not (s == target and len(mine) == 2)]
+    order = [s for s, _ in layer.near[target, axis]]
+    assert sorted(order) == near
     (sets,) = layer.sets[f"{target}_{axis}"]
-    order = sorted(near)
     start = sum(x[s].shape[-1] for s in order[: order.index(source)])
     cut = slice(start, start + value.shape[-1])
     part = line @ sets.each.weight[:, cut].T - line.amax(1, keepdim=True) @ sets.all.weight[:, cut].T

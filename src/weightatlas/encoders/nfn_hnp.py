@@ -44,14 +44,15 @@ class Nfn(FunctionalEncoder):
             EquivariantLinear(self.layout, before, after, self.ends and config.embed_ends)
             for before, after in pairwise(widths)
         )
-        self.dropout = ChannelDropout(config.dropout)
+        self.dropouts = nn.ModuleList(ChannelDropout(self.layout, c, config.dropout) for c in config.channels)
+        self.last = widths[-1]
 
     def describe(self, values: Float[Tensor, "networks params"]) -> Float[Tensor, "networks dim"]:
         """Compute the pooled features of networks."""
-        x = features_of(self.inputs(values))
-        for layer in self.layers:
-            x = self.dropout(layer(x, relu=True))
-        return pool(x, self.layout, self.settings.pool == "hnp")
+        x = features_of(self.inputs(values), self.layout)
+        for layer, dropout in zip(self.layers, self.dropouts, strict=True):
+            x = dropout(layer(x, relu=True))
+        return pool(x, self.layout, self.last, self.settings.pool == "hnp")
 
 
 @encoders.register("nfn_hnp")

@@ -197,7 +197,8 @@ class Nft(FunctionalEncoder):
         """Compute the invariant embedding of networks."""
         if self.queries is not None:
             return self.latent(values).mean(1)
-        return pool(features_of(self.features(values)), self.layout, self.settings.pool == "hnp")
+        x = features_of(self.features(values), self.layout)
+        return pool(x, self.layout, self.chosen.dim, self.settings.pool == "hnp")
 
     def latent(self, values: Float[Tensor, "networks params"]) -> Float[Tensor, "networks latents dim"]:
         """Read all numbers by cross-attention with learned queries (INR2ARRAY)."""

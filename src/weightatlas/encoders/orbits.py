@@ -50,7 +50,9 @@ class Layout:
         blocks: The blocks.
         sizes: Members of each slot; permutation groups first, then ends.
         groups: How many slots are permutation groups; the others are ends (inputs, outputs).
-        uses: Per slot, the (block, axis) pairs that carry it.
+        uses: Per slot, the (block, axis) pairs that carry it: blocks with this axis only, then blocks whose
+            first axis it is, then the others.
+        leading: Blocks in the order in which they first appear in `uses`, then those without axes.
         order: Flat parameter index of each number, block after block, shape `(params,)`.
         places: Layer, input index and output index of each number in `order`, as numbers in [-1, 1];
             zero where it has no fixed input or output index, shape `(3, params)`.
@@ -60,6 +62,7 @@ class Layout:
     sizes: tuple[int, ...]
     groups: int
     uses: tuple[tuple[tuple[int, int], ...], ...]
+    leading: tuple[int, ...]
     order: Int[Tensor, " params"]
     places: Float[Tensor, "3 params"]
 
@@ -104,13 +107,24 @@ def layout_of(spec: NetworkSpec, ends: bool = False) -> Layout:
             )
             orders.append(order.flatten())
             places.append(place.flatten(1))
-    uses = tuple(
-        tuple((b, a) for b, block in enumerate(blocks) for a, s in enumerate(block.slots) if s == slot)
-        for slot in range(len(sizes))
-    )
+    uses = tuple(_uses(blocks, slot) for slot in range(len(sizes)))
+    leading = [block for pairs in uses for block, axis in pairs if axis == 0]
+    leading += [index for index, block in enumerate(blocks) if not block.axes]
     return Layout(
-        tuple(blocks), tuple(sizes), len(spec.groups), uses, torch.cat(orders), torch.cat(places, dim=1)
+        blocks=tuple(blocks),
+        sizes=tuple(sizes),
+        groups=len(spec.groups),
+        uses=uses,
+        leading=tuple(leading),
+        order=torch.cat(orders),
+        places=torch.cat(places, dim=1),
     )
+
+
+def _uses(blocks: list[Block], slot: int) -> tuple[tuple[int, int], ...]:
+    """List where a slot is used, in the order `Layout` states."""
+    found = [(b, axis) for b, block in enumerate(blocks) for axis, s in enumerate(block.slots) if s == slot]
+    return tuple(sorted(found, key=lambda use: (use[1] > 0, blocks[use[0]].axes > 1)))
 
 
 @lru_cache(maxsize=64)
