@@ -157,3 +157,13 @@ def test_impossible_settings_are_named() -> None:
         Activation(ActivationConfig(ratio=100.0), spec)
     with pytest.raises(SpecError, match="traced layout"):
         Activation(ActivationConfig(), NetworkSpec(tensors=spec.tensors, groups=spec.groups))
+
+
+def test_large_inputs_are_taken_a_few_networks_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, network, spec, values = made("digits_cnn", count=5)
+    whole = encoder.reconstruct(weights_of(values, spec))
+    assert encoder.chunk == 16
+    monkeypatch.setattr("weightatlas.encoders.activation.UNFOLDED", 1)
+    encoder.bind(network)
+    torch.testing.assert_close(encoder.reconstruct(weights_of(values, spec)), whole, atol=1e-4, rtol=1e-3)
+    assert encoder.chunk == 1

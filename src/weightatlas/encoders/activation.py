@@ -25,7 +25,8 @@ from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.spec import NetworkSpec
 from weightatlas.weights.vector import unflatten
 
-CHUNK = 16  # networks whose unfolded inputs are held at once
+CHUNK = 16  # networks whose unfolded inputs are held at once, at most
+UNFOLDED = 2**27  # numbers of unfolded inputs of one layer held at once by a worker
 
 
 class ActivationConfig(Config):
@@ -95,6 +96,7 @@ class Activation(Autoencoder):
         self.register_buffer("queries", torch.zeros(config.images, *spec.input_shape))
         self.program: Program | None = None
         self.workers = 1
+        self.chunk: int | None = None
 
     def bind(self, network: nn.Module, inputs: Tensor | None = None) -> None:
         """Give the encoder the code of the networks and, once, the images to run it on.
@@ -106,7 +108,7 @@ class Activation(Autoencoder):
         Raises:
             DataError: There are fewer inputs than `config.images`.
         """
-        self.program = program_of(prepare(network, training=False))
+        self.program, self.chunk = program_of(prepare(network, training=False)), None
         self.workers = torch.get_num_threads() if self.queries.device.type == "cpu" else 1
         if inputs is None:
             return
@@ -204,7 +206,11 @@ class Activation(Autoencoder):
 
     def in_chunks(self, work: Callable[[Tensor], Any], values: Tensor) -> list[Any]:
         """Work on a few networks at a time, side by side on one-thread workers."""
-        return side_by_side(work, values.split(CHUNK), self.workers)
+        if self.chunk is None:
+            one = self.tape(values.new_zeros(1, self.layout.params))
+            most = max((columns.numel() for _, columns in self.stream(one)), default=1)
+            self.chunk = min(max(UNFOLDED // most, 1), CHUNK)
+        return side_by_side(work, values.split(self.chunk), self.workers)
 
     def _encode(
         self, values: Float[Tensor, "networks params"], rounding: Rounding | None
