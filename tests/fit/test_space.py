@@ -12,8 +12,12 @@ from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
 from weightatlas.errors import ConfigError
 from weightatlas.fit.space import SpaceFit, fit_space
 from weightatlas.fit.space_step import PairOrder, SpaceQueries
+from weightatlas.networks import create_network
 from weightatlas.objectives.space import SpaceConfig
-from weightatlas.weights.batch import Batch
+from weightatlas.population.forward import Population
+from weightatlas.population.initialize import initialize
+from weightatlas.symmetry.verify import spec_of
+from weightatlas.weights.batch import Batch, batch_of
 
 
 def make(single: bool = False) -> PrepAutoencoder:
@@ -75,6 +79,29 @@ def test_one_architecture_imitates_its_originals_and_codes_between_them() -> Non
     assert last["distillation"] < 0.7 * first["distillation"]
     assert "interpolation" in last
     assert "class" not in last
+
+
+def test_networks_that_represent_signals_are_compared_by_their_signals() -> None:
+    network = create_network("siren", hidden=[6, 5])
+    spec = spec_of(network, (2,))
+    base = initialize(spec, torch.tensor([3]), "siren")
+    values = base + 0.02 * torch.randn(12, spec.params)
+    encoder = create_encoder("netspace", spec, dim=6, width=16, hidden=16)
+    assert isinstance(encoder, PrepAutoencoder)
+    grid = torch.cartesian_prod(*[torch.linspace(-1, 1, 9)] * 2)
+    config = SpaceFit(passes=40, batch=6, queries=64, lr=1e-2, space=SpaceConfig(compare="signal"))
+    found = fit_space(
+        encoder,
+        batch_of(values, spec),
+        config.replace(validate_every=20),
+        queries=SpaceQueries(grid),
+        populations=[Population(network, spec, engine="batched")],
+        validation=(batch_of(values[:3], spec), SpaceQueries(grid)),
+    )
+    assert found.history[-1]["distillation"] < 0.8 * found.history[0]["distillation"]
+    assert found.history[-1]["val/error"] > 0
+    with pytest.raises(ConfigError, match="no classes"):
+        SpaceConfig.build({"compare": "signal", "between": 1.0})
 
 
 def test_interrupted_and_continued_equals_uninterrupted(tmp_path: Path) -> None:

@@ -49,6 +49,15 @@ def test_mixed_architectures_run_as_populations_equal_to_a_loop() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_networks_may_have_queries_of_their_own() -> None:
+    encoder, codes = make(), torch.randn(4, 1, 6)
+    rungs, inputs = torch.tensor([1, 0, 1, 2]), torch.randn(4, 7, ladder.INPUTS)
+    found = execute(encoder, ladder.populations(), codes, rungs, inputs, shared=False)
+    for row in range(4):
+        one = execute(encoder, ladder.populations(), codes[row : row + 1], rungs[row : row + 1], inputs[row])
+        torch.testing.assert_close(found[row], one[0])
+
+
 def test_the_terms_are_those_of_the_paper() -> None:
     encoder = make()
     step = step_of(encoder)

@@ -12,6 +12,7 @@ from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
 from weightatlas.errors import DataError
 from weightatlas.fit.feed import Order, Queries
 from weightatlas.fit.training import Training
+from weightatlas.objectives.distillation import signal_error
 from weightatlas.objectives.space import SpaceLoss, SpaceStep, execute
 from weightatlas.objectives.views import Views
 from weightatlas.population.forward import Population
@@ -109,7 +110,7 @@ class SpaceValidation:
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:
-        """Return "val/gap", "val/accuracy" and, with several architectures, "val/class"."""
+        """Return "val/gap" and "val/accuracy" (or "val/error" of signals) and, on a ladder, "val/class"."""
         training, found = self.training, []
         encoder, populations, answers = training.encoder, training.populations, self.queries.answers
         training.eval()
@@ -119,15 +120,17 @@ class SpaceValidation:
                 Weights(group.values.to(self.device), group.spec, group.rows),
             )
             if len(self.known) <= place:
-                outputs = populations[rung].outputs_no_grad(weights.values, self.queries.inputs)
-                self.known.append((outputs.argmax(2) == answers).float().mean(1))
+                self.known.append(populations[rung].outputs_no_grad(weights.values, self.queries.inputs))
             codes = encoder.encode(weights).codes
             rungs = torch.full((len(codes),), rung, device=codes.device)
             outputs = execute(encoder, populations, codes, rungs, self.queries.inputs)
-            accuracy = (outputs.argmax(2) == answers).float().mean(1)
-            named = encoder.classes(codes) == rung
-            found.append(torch.stack([(accuracy - self.known[place]).abs(), accuracy, named.float()], 1))
+            named = (encoder.classes(codes) == rung).float()
+            if answers is None:
+                found.append(torch.stack([signal_error(outputs, self.known[place]), named], 1))
+                continue
+            accuracy, known = ((o.argmax(2) == answers).float().mean(1) for o in (outputs, self.known[place]))
+            found.append(torch.stack([(accuracy - known).abs(), named, accuracy], 1))
         training.train()
-        gap, accuracy, named = torch.cat(found).mean(0).tolist()
-        numbers = {"val/gap": gap, "val/accuracy": accuracy}
+        gap, named, *accuracy = torch.cat(found).mean(0).tolist()
+        numbers = {"val/gap": gap, "val/accuracy": accuracy[0]} if accuracy else {"val/error": gap}
         return {**numbers, "val/class": named} if len(encoder.ladder) > 1 else numbers

@@ -43,3 +43,15 @@ def knowledge(
     count = len(outputs)
     each = F.cross_entropy(outputs.flatten(0, 1), answers.repeat(count), reduction="none")
     return loss + (1 - alpha) * each.view(count, -1).mean(1)
+
+
+def signal_error(
+    outputs: Float[Tensor, "networks queries channels"], targets: Float[Tensor, "networks queries channels"]
+) -> Float[Tensor, " networks"]:
+    """Mean squared error of represented signals: L_pred of Eq. 2 (Berardi et al., 2022).
+
+    Args:
+        outputs: Signals of the rebuilt networks at some points.
+        targets: Those of the originals at the same points; no gradient reaches them.
+    """
+    return (outputs - targets.detach()).square().mean((1, 2))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from weightatlas.config import Config
 from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
 from weightatlas.objectives.architecture import class_losses
-from weightatlas.objectives.distillation import knowledge
+from weightatlas.objectives.distillation import knowledge, signal_error
 from weightatlas.objectives.interpolation import Between, boundary_pairs, ladder_codes
 from weightatlas.objectives.performance import accuracy_gap
 from weightatlas.population.forward import Population
@@ -23,6 +23,8 @@ class SpaceConfig(Config):
 
     Args:
         against: Whose outputs rebuilt networks imitate: each its "original", or all one "teacher".
+        compare: "distillation" of class scores, or the mean squared error of a "signal" that networks
+            represent (Eq. 2).
         alpha: With a teacher, share of imitation; the rest is cross-entropy with the labels.
         temperature: Divides logits before the softmax.
         relative: Divide each network's divergence by that of an even answer, so that networks with small
@@ -40,6 +42,7 @@ class SpaceConfig(Config):
     """
 
     against: Literal["original", "teacher"] = "original"
+    compare: Literal["distillation", "signal"] = "distillation"
     alpha: float = Field(default=0.9, ge=0, le=1)
     temperature: float = Field(default=4.0, gt=0)
     relative: bool = False
@@ -55,6 +58,8 @@ class SpaceConfig(Config):
     def _consistent(self) -> "SpaceConfig":
         if (self.between or self.performance) and self.against == "teacher":
             raise ValueError("between= and performance= compare with the originals: against='original'")
+        if self.compare == "signal" and (self.against == "teacher" or self.between or self.performance):
+            raise ValueError("signals have no classes: compare='signal' goes with against='original' alone")
         return self
 
 
@@ -71,6 +76,7 @@ class SpaceStep:
         answers: Classes of the queries, or none.
         targets: What decoded networks imitate, shape `(networks, queries, classes)`.
         between: Codes between networks of one architecture, or none.
+        shared: All networks see the same queries; otherwise `queries` has a leading axis of networks.
     """
 
     encoder: PrepAutoencoder
@@ -81,6 +87,7 @@ class SpaceStep:
     answers: Int[Tensor, " queries"] | None
     targets: Float[Tensor, "networks queries classes"]
     between: Between | None = None
+    shared: bool = True
 
 
 class SpaceLoss(nn.Module):
@@ -107,13 +114,11 @@ class SpaceLoss(nn.Module):
     def forward(self, step: SpaceStep) -> dict[str, Float[Tensor, ""]]:
         """Compute "loss" and, for the log, its terms."""
         config, classes, count = self.config, len(step.encoder.ladder), len(step.codes)
-        teacher = config.against == "teacher"
         every, places, goals = self._asked(step)
         scores = step.encoder.classify(every) if classes > 1 else None
         run = places if scores is None or config.execute == "true" else scores.argmax(1)
-        outputs = execute(step.encoder, step.populations, every, run, step.queries)
-        alpha = config.alpha if teacher else 1.0
-        losses = knowledge(outputs, goals, step.answers, alpha, config.temperature, config.relative)
+        outputs = execute(step.encoder, step.populations, every, run, step.queries, step.shared)
+        losses = self._differences(outputs, goals, step.answers)
         found = {"distillation": self._total(losses[:count])}
         if config.performance and step.answers is not None:
             wrong = accuracy_gap(outputs, goals, step.answers)
@@ -129,6 +134,14 @@ class SpaceLoss(nn.Module):
             found["interpolation"] = self._total(losses[count:])
             loss = loss + (config.between or config.ladder) * found["interpolation"]
         return {"loss": loss, **found}
+
+    def _differences(self, outputs: Tensor, goals: Tensor, answers: Tensor | None) -> Tensor:
+        """How far every network is from what it must answer."""
+        config = self.config
+        if config.compare == "signal":
+            return signal_error(outputs, goals)
+        alpha = config.alpha if config.against == "teacher" else 1.0
+        return knowledge(outputs, goals, answers, alpha, config.temperature, config.relative)
 
     def _asked(self, step: SpaceStep) -> tuple[Tensor, Tensor, Tensor]:
         """Codes of the step and between them, what each is decoded as, and what it must answer."""
@@ -155,6 +168,7 @@ def execute(
     codes: Float[Tensor, "networks codes width"],
     rungs: Int[Tensor, " networks"],
     queries: Tensor,
+    shared: bool = True,
 ) -> Float[Tensor, "networks queries classes"]:
     """Decode codes, each as its place of the ladder, and run them: one population per architecture.
 
@@ -163,12 +177,13 @@ def execute(
         populations: One per place of the ladder.
         codes: Codes of any architectures.
         rungs: The architecture each is decoded as.
-        queries: Inputs all networks see.
+        queries: Inputs all networks see, or each its own.
+        shared: Which of the two.
     """
     outputs, order = [], []
     for rung in rungs.unique().tolist():
         rows = (rungs == rung).nonzero().flatten()
         weights = encoder.decode(codes[rows], encoder.ladder[rung]).weights
-        outputs.append(populations[rung](weights, queries))
+        outputs.append(populations[rung](weights, queries if shared else queries[rows], shared))
         order.append(rows)
     return torch.cat(outputs)[torch.cat(order).argsort()]
