@@ -8,19 +8,19 @@ from pathlib import Path
 import torch
 from jaxtyping import Bool, Float
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from weightatlas.atomic import replacing, write_text
-from weightatlas.encoders.base import Encoder
+from weightatlas.encoders.probes import Codes
 from weightatlas.errors import DataError, FileError
+from weightatlas.predict.familiar import behavior, consensus, structure
 from weightatlas.predict.features import features_of, labels_of
 from weightatlas.predict.intervals import radius
 from weightatlas.predict.property import PropertyPredictor
-from weightatlas.weights.batch import Batch
+from weightatlas.weights.batch import Batch, weights_of
 from weightatlas.weights.spec import NetworkSpec
-from weightatlas.weights.statistics import layer_statistics
 
-NEIGHBORS = 5
+INPUTS = 256  # unlabelled inputs on which networks are run
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Grades:
         predicted: Predictions; NaN where the grader abstains, shape `(networks, targets)`.
         low: Lower ends of the intervals; minus infinity where it abstains.
         high: Upper ends.
-        distance: Distance from the training networks, 1 for the median validation network, `(networks,)`.
+        distance: Distance from the training networks, 0 for the median validation network and 1 where a
+            tenth of them lie farther, `(networks,)`.
         familiar: Share of validation networks that are at least as far away (a p-value), `(networks,)`.
         abstained: True where no grade is given, `(networks,)`.
     """
@@ -58,17 +59,21 @@ class Grades:
 class Grader:
     """Grades networks with a fitted predictor.
 
-    Distance is that to the nearest training networks, in the predictor's features and in layer
-    statistics, whichever is larger, in units of the median validation network. Residuals of validation
-    networks are divided by the distance beyond 1 before their conformal quantile is taken, and intervals
-    are multiplied by it
-    again: they grow with distance, and still hold the truth with the wanted probability for networks like the
-    validation networks. Networks farther away than all but a share `abstain` of these get no grade, and so do
+    Three things are compared with the training networks: the predictor's own features, how the weights are
+    built, and, once `bind` gave it code and unlabelled inputs, what the networks answer. Each distance is one
+    of Mahalanobis with a shrunken covariance, 0 at the median validation network and 1 where a tenth of
+    them lie farther; the largest counts. Residuals of validation networks are divided by the distance
+    beyond 1 before their conformal quantile is taken, and intervals are multiplied by it again: they grow
+    with distance, and still hold the truth with the wanted probability for networks like the validation
+    networks. Networks farther away than all but a share `abstain` of these get no grade, and so do
     architectures that were not among the training networks.
 
+    Weights alone tell little about networks that were trained alike on other data; without `bind`, expect
+    to be fooled by them.
+
     Example:
-        >>> grader = Grader(predictor).fit(zoo.split("train"), zoo.split("val"))     # doctest: +SKIP
-        >>> grades = grader.grade(others)                                            # doctest: +SKIP
+        >>> grader = Grader(predictor).bind(zoo.network(), pool.inputs)              # doctest: +SKIP
+        >>> grades = grader.fit(train, validation).grade(others)                     # doctest: +SKIP
 
     Args:
         predictor: A fitted predictor.
@@ -78,7 +83,22 @@ class Grader:
     def __init__(self, predictor: PropertyPredictor, abstain: float = 0.02) -> None:
         self.predictor, self.abstain = predictor, abstain
         self.tensors: dict[str, Tensor] = {}
-        self.layouts: list[str] = []
+        self.functions: list[str] = []
+        self.codes = Codes()
+
+    def bind(self, network: nn.Module, inputs: Tensor | None = None) -> "Grader":
+        """Give the code of one architecture, and once, before `fit`, unlabelled inputs of the training task.
+
+        Args:
+            network: Any network of the architecture.
+            inputs: At most `INPUTS` of them are used; a grader that was read back has its own.
+        """
+        if inputs is not None and "inputs" not in self.tensors:
+            self.tensors["inputs"] = inputs[:: max(len(inputs) // INPUTS, 1)][:INPUTS].cpu().contiguous()
+        if "inputs" not in self.tensors:
+            raise DataError("The grader has no inputs to run networks on.", todo="Pass inputs to bind.")
+        self.codes.add(network, tuple(self.tensors["inputs"].shape[1:]))
+        return self
 
     def fit(self, train: Batch, validation: Batch) -> "Grader":
         """Learn what is familiar from training networks, and how far off predictions are from validation
@@ -89,16 +109,15 @@ class Grader:
             validation: Others of the same kind, with labels; never test networks.
         """
         names = self.predictor.properties_
-        self.layouts = sorted({_function(group.spec) for group in train})
-        self.tensors = {}
+        self.functions = sorted({_function(group.spec) for group in train})
+        self.tensors = {name: own for name, own in self.tensors.items() if name == "inputs"}
+        if self.codes.known:
+            self.tensors["usual"] = consensus(self._outputs(train))
         for name, features in self._features(train).items():
-            center = features.median(0).values
-            spread = (features - center).abs().median(0).values
-            spread = torch.where(spread > 1e-9, spread, (features - center).abs().mean(0).clamp_min(1e-9))
-            self.tensors |= {f"{name}.center": center, f"{name}.spread": spread}
-            self.tensors[f"{name}.known"] = torch.asinh((features - center) / spread)
+            self.tensors |= {f"{name}.{part}": own for part, own in _fitted(features).items()}
         for name, far in self._distances(validation).items():
-            self.tensors[f"{name}.unit"] = far.median().clamp_min(1e-12)
+            unit = torch.quantile(far, torch.tensor([0.5, 0.9], dtype=far.dtype))
+            self.tensors[f"{name}.unit"] = torch.stack([unit[0], (unit[1] - unit[0]).clamp_min(1e-9)])
         distance = self._distance(validation)
         errors = labels_of(validation, names).cpu() - self._predicted(validation)
         self.tensors |= {"distances": distance, "scores": errors / distance.clamp_min(1)[:, None]}
@@ -114,7 +133,7 @@ class Grader:
         Raises:
             DataError: There were too few validation networks for this level, or `fit` was not called.
         """
-        if not self.tensors:
+        if "scores" not in self.tensors:
             raise DataError("The grader knows no networks.", todo="Call fit(train, validation) first.")
         count, targets = len(networks), len(self.predictor.properties_)
         reach = radius(self.tensors["scores"], level)
@@ -122,7 +141,7 @@ class Grader:
         distance = torch.full((count,), math.inf, dtype=torch.float64)
         for group in networks:
             sound = torch.isfinite(group.values).all(1)
-            if _function(group.spec) not in self.layouts or not bool(sound.any()):
+            if _function(group.spec) not in self.functions or not bool(sound.any()):
                 continue
             alone = Batch((type(group)(group.values[sound], group.spec, torch.arange(int(sound.sum()))),))
             rows = group.rows[sound.cpu()]
@@ -143,7 +162,7 @@ class Grader:
         folder = Path(folder)
         with replacing(folder / "grader.safetensors") as temporary:
             save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, temporary)
-        about = {"version": 1, "abstain": self.abstain, "layouts": self.layouts}
+        about = {"version": 1, "abstain": self.abstain, "functions": self.functions}
         write_text(folder / "grader.json", json.dumps(about, indent=1) + "\n")
 
     @classmethod
@@ -156,41 +175,74 @@ class Grader:
         try:
             about = json.loads((Path(folder) / "grader.json").read_text(encoding="utf-8"))
             grader = cls(predictor, about["abstain"])
-            grader.layouts, grader.tensors = about["layouts"], load_file(Path(folder) / "grader.safetensors")
+            grader.functions, grader.tensors = (
+                about["functions"],
+                load_file(Path(folder) / "grader.safetensors"),
+            )
         except Exception as error:
             raise FileError(f"{folder} holds no readable grader: {error}") from None
         return grader
 
     def _features(self, batch: Batch) -> dict[str, Tensor]:
-        """What distances are measured in: the predictor's own features, and layer statistics of one
-        layout."""
+        """What distances are measured in; structure only where all networks have one layout."""
         source = getattr(self.predictor.fitted_, "encoder", self.predictor.encoder)
         found = {"own": features_of(source, batch).double().cpu()}
-        if isinstance(source, Encoder) and len({group.spec.layout_id for group in batch}) == 1:
-            parts = [layer_statistics(group.values, group.spec) for group in batch]
-            found["statistics"] = batch.join(parts).double().cpu()
+        if len({group.spec.layout_id for group in batch}) == 1:
+            found["structure"] = batch.join([structure(g.values.cpu(), g.spec) for g in batch])
+        if "usual" in self.tensors:
+            found["behavior"] = behavior(self._outputs(batch), self.tensors["usual"])
         return found
 
+    def _outputs(self, batch: Batch) -> Float[Tensor, "networks inputs classes"]:
+        """Run networks on the unlabelled inputs, in the caller's order."""
+        parts = []
+        for group in batch:
+            chunks = (weights_of(values, group.spec) for values in group.values.cpu().split(64))
+            with torch.no_grad():
+                parts.append(torch.cat([self.codes.run(chunk, self.tensors["inputs"]) for chunk in chunks]))
+        return batch.join(parts)
+
     def _distances(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean distance to the nearest training networks, per kind of features."""
+        """Mahalanobis distance from the training networks, per kind of features."""
         found = {}
         for name, features in self._features(batch).items():
-            if f"{name}.known" not in self.tensors:
+            if f"{name}.whitening" not in self.tensors:
                 continue
-            known = self.tensors[f"{name}.known"]
-            here = torch.asinh((features - self.tensors[f"{name}.center"]) / self.tensors[f"{name}.spread"])
-            nearest = torch.cdist(here, known).topk(min(NEIGHBORS, len(known)), largest=False).values
-            found[name] = nearest.mean(1)
+            parts = ("center", "spread", "mean", "whitening")
+            center, spread, mean, whitening = (self.tensors[f"{name}.{part}"] for part in parts)
+            found[name] = ((torch.asinh((features - center) / spread) - mean) @ whitening).norm(dim=1)
         return found
 
     def _distance(self, batch: Batch) -> Float[Tensor, " networks"]:
-        """The larger of the distances, 1 for the median validation network."""
-        found = self._distances(batch)
-        return torch.stack([far / self.tensors[f"{name}.unit"] for name, far in found.items()]).amax(0)
+        """The largest of the distances: 0 for the median validation network, 1 where a tenth lie farther."""
+        found = []
+        for name, far in self._distances(batch).items():
+            middle, reach = self.tensors[f"{name}.unit"]
+            found.append((far - middle) / reach)
+        return torch.stack(found).amax(0)
 
     def _predicted(self, batch: Batch) -> Float[Tensor, "networks targets"]:
         predicted = self.predictor.predict(batch)
         return predicted[:, None] if predicted.ndim == 1 else predicted
+
+
+def _fitted(features: Float[Tensor, "networks features"]) -> dict[str, Tensor]:
+    """Center, spread and whitening of features; the covariance is shrunken as Ledoit and Wolf do."""
+    from sklearn.covariance import LedoitWolf
+
+    center = features.median(0).values
+    spread = (features - center).abs().median(0).values
+    spread = torch.where(spread > 1e-9, spread, (features - center).abs().mean(0).clamp_min(1e-9))
+    here = torch.asinh((features - center) / spread)
+    found = LedoitWolf().fit(here.numpy())
+    precision = torch.from_numpy(found.precision_)
+    whitening = torch.linalg.cholesky((precision + precision.T) / 2).contiguous()
+    return {
+        "center": center,
+        "spread": spread,
+        "mean": torch.from_numpy(found.location_),
+        "whitening": whitening,
+    }
 
 
 def _function(spec: NetworkSpec) -> str:
