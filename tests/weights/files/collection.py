@@ -176,9 +176,8 @@ def good_files(folder: Path) -> dict[str, Good]:
     """Write files that must be read; name -> what is in them."""
     weights, plain = state(), arrays()
     fc = {"fc.weight": torch.randn(4, 3), "fc.bias": torch.randn(4), "out.weight": torch.randn(2, 4)}
-    optimizer = torch.optim.Adam([nn.Parameter(torch.ones(3, 2))])
     trained = {
-        "state": optimizer.state_dict(),
+        "state": OPTIMIZER,
         "epoch": 3,
         "args": Namespace(lr=0.1),
         "best": np.float64(0.5),
@@ -190,7 +189,7 @@ def good_files(folder: Path) -> dict[str, Good]:
         "plain.pt": (weights, {"": 11}),
         "ordered.pth": (OrderedDict(weights), {"": 11}),
         "wrapped.ckpt": (
-            {"model_state_dict": weights, "optimizer": optimizer.state_dict(), **trained},
+            {"model_state_dict": weights, "optimizer": OPTIMIZER, **trained},
             {"": 11},
         ),
         "lightning.ckpt": ({"state_dict": renamed, "optimizer_states": [{}], "epoch": 1}, {"": 11}),
