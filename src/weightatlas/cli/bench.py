@@ -19,6 +19,8 @@ def bench(
     out: Path | None = None,
     seeds: int = 3,
     set: tuple[str, ...] = (),
+    executor: Literal["serial", "processes", "ray", "slurm"] = "serial",
+    executor_set: tuple[str, ...] = (),
     json: bool = False,
     dry_run: bool = False,
 ) -> None:
@@ -36,6 +38,8 @@ def bench(
             results/NAME-TIER.json.
         seeds: How many; the first is 0. More seeds can be added later.
         set: Settings of the bench, as key=value.
+        executor: Where seeds run; the first runs here and makes what all share, the others side by side.
+        executor_set: Options of the executor, as key=value (workers=4).
         json: Print the records as JSON.
         dry_run: Only say what would be measured and how long it takes.
     """
@@ -46,6 +50,12 @@ def bench(
     if dry_run:
         console.print_facts(plan(name, tier, path, seeds), title=f"bench {name}", as_json=json)
         return
+    if executor != "serial" and seeds > 1:
+        from weightatlas.evaluate.protocols.spread_seeds import spread_seeds
+        from weightatlas.executors import create_executor
+
+        runner = create_executor(executor, **settings(executor_set))
+        spread_seeds(name, tier, path, seeds, settings(set), runner)
     records = function(tier=tier, out=path, seeds=tuple(range(seeds)), **settings(set))
     show(name, tier, records, as_json=json)
 
@@ -57,7 +67,7 @@ def find(name: str) -> Callable[..., "list[Record]"]:
         WrongUsage: There is none of this name; the nearest is suggested.
     """
     from weightatlas.errors import ConfigError
-    from weightatlas.evaluate.protocols import benches
+    from weightatlas.relate.benches import benches
 
     try:
         return benches.get(name)
@@ -67,7 +77,7 @@ def find(name: str) -> Callable[..., "list[Record]"]:
 
 def plan(name: str, tier: str, out: Path, seeds: int) -> dict[str, Any]:
     """Say what a bench would do."""
-    from weightatlas.evaluate.protocols import cards
+    from weightatlas.relate.benches import cards
     from weightatlas.evaluate.protocols.stage import cache_of
     from weightatlas.results import load_records
 
@@ -87,7 +97,7 @@ def plan(name: str, tier: str, out: Path, seeds: int) -> dict[str, Any]:
 
 def show(name: str, tier: str, records: "list[Record]", *, as_json: bool) -> None:
     """Print our numbers beside their baselines, and published ones as a table of their own."""
-    from weightatlas.evaluate.protocols import cards
+    from weightatlas.relate.benches import cards
 
     if as_json:
         console.print_records(records, as_json=True)
