@@ -156,7 +156,7 @@ class Inspector:
         if aliased and any(not _shared(one.stored.tensors, spec) for one in group):
             inferred = infer(dict(first.shapes))  # Tied in one file, apart in another.
             spec, family = inferred.spec, family_of(inferred)
-        stacked = {t.name: torch.stack([one.stored.tensors[t.name] for one in group]) for t in spec.tensors}
+        stacked = {t.name: _stacked([one.stored.tensors[t.name] for one in group]) for t in spec.tensors}
         health = examine_tensors(stacked, spec, spectra=self.spectra)
         statistics = {name: statistics_of(values) for name, values in stacked.items()}
         for row, one in enumerate(group):
@@ -197,6 +197,11 @@ def _batches(files: Sequence[Path]) -> Iterator[list[Path]]:
         total += size
     if batch:
         yield batch
+
+
+def _stacked(tensors: list[Tensor]) -> Tensor:
+    """Add a network axis; a single, perhaps large, tensor is not copied."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
 
 
 def _grouped(opened: Iterable[_Open]) -> list[list[_Open]]:
