@@ -22,6 +22,13 @@ def test_state_dicts_come_back_bit_for_bit(dtype: torch.dtype) -> None:
     network.load_state_dict(back, strict=True)
 
 
+def test_eight_bit_floats_come_back_bit_for_bit() -> None:
+    spec = plain_spec(nn.Linear(3, 2))
+    state = {n: torch.randn(t.shape).to(torch.float8_e4m3fn) for n, t in nn.Linear(3, 2).state_dict().items()}
+    back = to_state_dict(flatten([state], spec)[0], spec, signature_of(state, spec))
+    assert all(back[name].view(torch.uint8).equal(value.view(torch.uint8)) for name, value in state.items())
+
+
 def test_float64_is_marked_lossy() -> None:
     network = nn.Linear(2, 2).double()
     assert signature_of(network.state_dict(), plain_spec(network)).lossy == ("weight", "bias")
