@@ -25,6 +25,8 @@ VERBS = {
     "zoo info": Verb("zoo", "info", "what is in a zoo"),
     "zoo verify": Verb("zoo", "verify", "check every byte, and scores by a sample"),
     "zoo export": Verb("zoo", "export", "write networks as plain checkpoints"),
+    "zoo tree": Verb("kin", "tree", "which networks were made from which"),
+    "zoo dedupe": Verb("kin", "dedupe", "exact, permuted and near duplicates"),
     "fit": Verb("fit", "fit", "train an encoder on a zoo"),
     "embed": Verb("embed", "embed", "networks to embeddings"),
     "predict": Verb("predict", "predict", "accuracy and other properties from weights alone"),
@@ -33,6 +35,8 @@ VERBS = {
     "interpolate": Verb("interpolate", "interpolate", "networks between two networks"),
     "optimize": Verb("optimize", "optimize", "train networks by moving their codes"),
     "inspect": Verb("inspect", "inspect", "what is this checkpoint?"),
+    "compare": Verb("compare", "compare", "are two networks related, and how?"),
+    "search": Verb("search", "search", "the networks of a zoo nearest to one"),
     "bench": Verb("bench", "bench", "measure an experiment beside its baselines"),
     "report": Verb("report", "report", "one HTML page of a finished run"),
 }
@@ -55,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words or os.environ.get("WEIGHTATLAS_DEBUG", "") not in ("", "0")
     verbose = debug or "--verbose" in words
     words = [word for word in words if word not in ("--debug", "--verbose")]
+    words = with_budget(words)
     if words[:1] == ["--version"]:
         from weightatlas import __version__
 
@@ -67,6 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name is None:
         return _explain(words)
     return _run(name, words[len(name.split()) :], debug, verbose)
+
+
+def with_budget(words: list[str]) -> list[str]:
+    """Take `--memory-budget MB` out of the words; the library and its workers find it in the environment."""
+    if "--memory-budget" not in words:
+        return words
+    place = words.index("--memory-budget")
+    os.environ["WEIGHTATLAS_MEMORY_MB"] = "".join(words[place + 1 : place + 2])
+    return words[:place] + words[place + 2 :]
 
 
 def find(words: Sequence[str]) -> str | None:
@@ -91,6 +105,7 @@ def overview() -> str:
             *lines,
             "",
             "weightatlas VERB --help explains one of them.",
+            "Everywhere: --memory-budget MB bounds what weights and activations may take (default 2048).",
             "Everywhere: --debug shows full tracebacks, --verbose what the library logs.",
             "Exit codes: 0 done, 1 failed, 2 wrong usage.",
         ]

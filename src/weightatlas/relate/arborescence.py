@@ -36,16 +36,16 @@ def _solve(costs: np.ndarray, root: int) -> np.ndarray:
     circle = _circle(parents, root)
     if not circle:
         return parents
-    outside = [node for node in range(len(costs)) if node not in circle]
+    outside = np.array([node for node in range(len(costs)) if node not in circle])
     inside = np.array(circle)
     best = costs[parents[inside], inside]
     small = np.full((len(outside) + 1, len(outside) + 1), np.inf)
-    small[:-1, :-1] = costs[np.ix_(outside, outside)]
-    entering = costs[np.ix_(outside, inside)] - best
+    small[:-1, :-1] = costs[outside][:, outside]
+    entering = costs[outside][:, inside] - best
     small[:-1, -1] = entering.min(axis=1)
-    leaving = costs[np.ix_(inside, outside)]
+    leaving = costs[inside][:, outside]
     small[-1, :-1] = leaving.min(axis=0)
-    solved = _solve(small, outside.index(root))
+    solved = _solve(small, int(np.flatnonzero(outside == root)[0]))
     result = parents.copy()
     for place, node in enumerate(outside):
         above = solved[place]

@@ -143,7 +143,7 @@ def judge(
         row: Which network of the evidence the second one is.
     """
     joint, stored, matched = (float(p[row]) for p in p_values(found, null))
-    numbers = {
+    numbers: dict[str, Any] = {
         "p_value": joint,
         "p_stored": stored,
         "p_matched": matched,

@@ -18,7 +18,8 @@ def descent(pair: Pair, traces: tuple[Traces, Traces], odd: tuple[float, float])
 
     `numbers / 2 * log(unexplained / size)`: what a Gaussian code of the difference takes. Zeros of a
     pruned child and errors within a rounded child's step cost nothing. Smaller terms decide between
-    equals: training makes networks grow, and parents are rather dense, unrounded and in the order most relatives have.
+    equals: training makes networks grow, and parents are rather dense, unrounded and in the order
+    most relatives have.
 
     Args:
         pair: Both networks in one frame.

@@ -1,0 +1,97 @@
+"""Networks to compare, from files and zoos."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightatlas.errors import ConfigError, SpecError, ZooError
+from weightatlas.networks import create_network, input_shape_of
+from weightatlas.symmetry.verify import spec_of
+from weightatlas.weights.files import read_checkpoint
+from weightatlas.weights.infer import infer
+from weightatlas.weights.spec import NetworkSpec
+from weightatlas.weights.vector import flatten
+from weightatlas.zoo.zoo import Zoo
+
+
+@dataclass(frozen=True)
+class Known:
+    """One network to compare.
+
+    Args:
+        name: How the user called it.
+        vector: Its numbers.
+        spec: Its layout; without a graph if it comes from a file alone.
+    """
+
+    name: str
+    vector: Float[Tensor, " params"]
+    spec: NetworkSpec
+
+
+def open_network(source: str, network: str | None = None, **options: object) -> Known:
+    """Read a network from a checkpoint file, or from a zoo as ZOO:ID or ZOO:ROW.
+
+    The layout of a file is inferred from names and shapes; batch norms can only be undone if the
+    architecture is named.
+
+    Args:
+        source: Path of a file, or folder of a zoo, a colon, and id or number of a row.
+        network: Name of the file's architecture.
+        options: Its options.
+
+    Raises:
+        FileError: The file cannot be read.
+        ZooError: There is no such row.
+        SpecError: The file does not fit the named architecture.
+    """
+    folder, colon, row = source.rpartition(":")
+    if colon and (Path(folder) / "zoo.json").exists():
+        return _row(folder, row, source)
+    tensors = read_checkpoint(source).network.tensors
+    state = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    if not state:
+        raise SpecError(f"{source} holds no floating tensors.")
+    if network is None:
+        spec = infer(state).spec
+    else:
+        spec = spec_of(create_network(network, **options), input_shape_of(network, **options))
+    return Known(source, flatten([state], spec)[0], spec)
+
+
+def _row(folder: str, row: str, source: str) -> Known:
+    """Read one row of a zoo."""
+    zoo = Zoo.open(folder)
+    ids = zoo.column("id").tolist()
+    if row in ids:
+        place = ids.index(row)
+    elif row.lstrip("-").isdigit() and -len(zoo) <= int(row) < len(zoo):
+        place = int(row) % len(zoo)
+    else:
+        raise ZooError(
+            f"The zoo {folder} has no network '{row}'.", todo=f"Use an id, or a number below {len(zoo)}."
+        )
+    one = zoo[place]
+    return Known(source, one.weights().values[0], one.spec)
+
+
+def stacked(zoo: Zoo) -> tuple[Float[Tensor, "networks params"], NetworkSpec, list[str]]:
+    """Read all networks of a zoo that has one layout, with their ids.
+
+    Args:
+        zoo: The zoo or a view of it.
+
+    Raises:
+        ConfigError: The networks have several layouts.
+    """
+    if len(zoo.specs) != 1:
+        raise ConfigError(
+            f"The networks have {len(zoo.specs)} layouts, they are compared layout by layout.",
+            todo="Choose networks of one layout.",
+        )
+    found = zoo.weights()
+    order = torch.argsort(found.rows)
+    return found.values[order], found.spec, zoo.column("id").tolist()

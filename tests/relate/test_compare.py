@@ -1,0 +1,148 @@
+"""Verdicts on networks whose history is known."""
+
+import pytest
+import torch
+from scipy.stats import kstest
+
+from tests.relate.small import NULL, drifted, mlp, networks, resnet
+from weightatlas.errors import DataError
+from weightatlas.relate import family
+from weightatlas.relate.calibrate import falling, stranger_scores
+from weightatlas.relate.compare import compare
+from weightatlas.relate.null import Null
+from weightatlas.symmetry.permutation import permute, sample
+from weightatlas.weights.spec import NetworkSpec
+
+SPEC = mlp()
+BASE, OTHER = networks(SPEC, 2)
+
+
+def row(values):
+    return values[None]
+
+
+CASES = {
+    "permuted": lambda b: family.permuted(row(b), SPEC, 3)[0],
+    "rescaled": lambda b: family.rescaled(row(b), SPEC, 3)[0],
+    "fine-tuned": drifted,
+    "pruned": lambda b: family.pruned(row(b), SPEC, [0.6])[0],
+    "quantized": lambda b: family.quantized(row(b), SPEC, "int8 per row")[0],
+    "merged": lambda b: family.merged(row(b), row(OTHER), SPEC)[0],
+    "head replaced": lambda b: family.headless(row(b), SPEC, 3)[0],
+    "permuted + rescaled + fine-tuned": lambda b: family.permuted(
+        family.rescaled(row(drifted(b)), SPEC, 1), SPEC, 2
+    )[0],
+    "permuted + fine-tuned + pruned": lambda b: family.permuted(
+        family.pruned(row(drifted(b)), SPEC, [0.5]), SPEC, 2
+    )[0],
+}
+DIRECTED = {"pruned", "quantized", "merged", "permuted + fine-tuned + pruned"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operations_are_named_and_directed(name):
+    child = CASES[name](BASE)
+    found = compare(BASE, child, SPEC, null=NULL)
+    assert found.related is True
+    assert found.verdict == name
+    assert found.direction == ("first to second" if name in DIRECTED else None)
+    back = compare(child, BASE, SPEC, null=NULL)
+    assert set(back.changes) == set(found.changes)
+    assert back.direction == ("second to first" if name in DIRECTED else None)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8", "int4 per row"])
+def test_precisions_are_told_apart(precision):
+    found = compare(BASE, family.quantized(row(BASE), SPEC, precision)[0], SPEC, null=NULL)
+    assert found.changes == ("quantized",)
+    assert found.facts["precision"] == f"full, {precision}"
+
+
+def test_strangers_are_independent_and_copies_identical():
+    assert compare(BASE, OTHER, SPEC, null=NULL).state == "independent"
+    assert compare(BASE, BASE.clone(), SPEC, null=NULL).state == "identical"
+
+
+def test_flipped_signs_of_tanh_networks_are_undone():
+    spec = mlp("tanh")
+    base = networks(spec, 1)
+    found = compare(base[0], family.permuted(family.rescaled(base, spec), spec)[0], spec, null=NULL)
+    assert found.verdict == "permuted + rescaled"
+
+
+def test_batch_norms_are_folded_away():
+    spec = resnet()
+    base = networks(spec, 2)
+    moved = family.permuted(family.rescaled(base, spec), spec)
+    assert compare(base[0], moved[0], spec, null=NULL).verdict == "permuted + rescaled"
+    assert compare(base[0], base[1], spec, null=NULL).state == "independent"
+
+
+def test_another_head_shape_is_a_replaced_head():
+    from weightatlas.networks import create_network
+    from weightatlas.symmetry.verify import spec_of
+
+    other = spec_of(create_network("mlp", hidden=(20, 16), classes=4), (1, 8, 8))
+    child = networks(other, 1, seed=5)[0]
+    body = SPEC.offsets[-2]
+    child[:body] = drifted(BASE)[:body]
+    found = compare(BASE, child, SPEC, other, NULL)
+    assert found.changes == ("fine-tuned", "head replaced")
+
+
+def test_networks_without_a_graph_can_be_compared():
+    bare = NetworkSpec(tensors=SPEC.tensors, groups=SPEC.groups)
+    moved = family.permuted(family.rescaled(row(BASE), SPEC), SPEC)[0]
+    assert compare(BASE, moved, bare, null=NULL).verdict == "permuted + rescaled"
+    assert compare(BASE, OTHER, bare, null=NULL).state == "independent"
+
+
+def test_what_cannot_be_compared_is_undecided():
+    lone = spec_without_hidden()
+    first, second = networks(lone, 2)
+    assert compare(first, second, lone, null=NULL).state == "undecided"
+    assert compare(BASE, networks(mlp(), 1)[0][: lone.params], SPEC, lone, NULL).state == "undecided"
+    with pytest.raises(DataError, match="second network"):
+        compare(BASE, BASE / 0, SPEC, null=NULL)
+
+
+def spec_without_hidden() -> NetworkSpec:
+    from torch import nn
+
+    from weightatlas.symmetry.verify import spec_of
+
+    return spec_of(nn.Sequential(nn.Linear(6, 3)), (6,))
+
+
+def test_the_stored_order_test_is_calibrated_even_for_relatives_that_were_renumbered():
+    """Random renumbering of one and the same network is the null hypothesis, whatever the weights."""
+    from weightatlas.relate.evidence import stored_order
+
+    count = 400
+    moved = permute(drifted(BASE).expand(count, -1), sample(SPEC, count), SPEC)
+    found = stored_order(moved, BASE, SPEC)
+    assert kstest(found.numpy(), "norm").pvalue > 1e-3
+    assert float(stored_order(drifted(BASE)[None], BASE, SPEC)) > 15
+
+
+def test_p_values_of_the_null_are_uniform_and_fall():
+    scores = torch.randn(2000, generator=torch.Generator().manual_seed(0)) * 0.02
+    null = Null.fit(scores, 100)
+    fresh = torch.randn(2000, generator=torch.Generator().manual_seed(1)) * 0.02
+    assert abs(float((null.p_value(fresh) <= 0.01).float().mean()) - 0.01) < 0.01
+    p = null.p_value(torch.linspace(-0.1, 0.5, 50))
+    assert bool((p.diff() <= 0).all())
+    assert float(p[-1]) < 1e-12
+
+
+def test_strangers_of_random_weights_score_about_zero():
+    found = stranger_scores(networks(SPEC, 8), SPEC)
+    assert len(found.scores) == 28
+    assert abs(float(found.scores.mean())) < 0.03
+    assert falling([(0.0, 0.5), (1.0, 0.1), (0.5, 0.6)])[0][1] > falling([(0.0, 0.5), (1.0, 0.1)])[-1][1]
+
+
+def test_the_measured_null_comes_with_the_package():
+    null = Null.default()
+    assert null.pairs >= 1000
+    assert compare(BASE, OTHER, SPEC).state == "independent"

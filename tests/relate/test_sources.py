@@ -1,0 +1,22 @@
+"""Networks from files and zoo rows."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.relate.small import mlp, networks
+from weightatlas.errors import FileError
+from weightatlas.relate.sources import open_network
+from weightatlas.weights.vector import to_state_dict
+
+
+def test_files_are_read_with_and_without_their_architecture(tmp_path):
+    values = networks(mlp(), 1)[0]
+    save_file({k: v.clone() for k, v in to_state_dict(values, mlp()).items()}, tmp_path / "a.safetensors")
+    bare = open_network(str(tmp_path / "a.safetensors"))
+    named = open_network(str(tmp_path / "a.safetensors"), "mlp", hidden=(20, 16))
+    assert torch.equal(bare.vector, values)
+    assert (bare.spec.graph, bare.spec.groups) == (None, (20, 16))
+    assert named.spec == mlp()
+    with pytest.raises(FileError):
+        open_network(str(tmp_path / "missing.pt"))
