@@ -1,6 +1,7 @@
 """Family trees are rebuilt from shuffled networks."""
 
 import numpy as np
+import torch
 
 from tests.relate.small import NULL, drifted, mlp, networks
 from weightatlas.relate.arborescence import arborescence
@@ -27,7 +28,7 @@ def test_strangers_are_all_roots():
 def test_an_average_has_two_parents():
     base = networks(SPEC, 2)
     values = [base[0], base[1], (base[0] + base[1]) / 2]
-    found = family_tree(__import__("torch").stack(values), SPEC, NULL)
+    found = family_tree(torch.stack(values), SPEC, NULL)
     assert found.arcs == {(0, 2), (1, 2)}
     assert found.edges[0].changes == ("merged",)
     assert "other-name" in text_of(found, ["a", "other-name", "mean"])
@@ -42,7 +43,7 @@ def test_circles_are_opened():
 
 def test_pictures_hold_every_name_escaped():
     base = networks(SPEC, 1)
-    values = __import__("torch").cat([base, drifted(base)])
+    values = torch.cat([base, drifted(base)])
     found = family_tree(values, SPEC, NULL)
     for picture in (svg_of(found, ["<a>", "b"]), html_of(found, ["<a>", "b"])):
         assert "&lt;a&gt;" in picture

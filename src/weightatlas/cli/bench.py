@@ -77,8 +77,8 @@ def find(name: str) -> Callable[..., "list[Record]"]:
 
 def plan(name: str, tier: str, out: Path, seeds: int) -> dict[str, Any]:
     """Say what a bench would do."""
-    from weightatlas.relate.benches import cards
     from weightatlas.evaluate.protocols.stage import cache_of
+    from weightatlas.relate.benches import cards
     from weightatlas.results import load_records
 
     card = cards[name]
