@@ -15,3 +15,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def there(cache: Path) -> Stage:
     return stage("digits", "smoke", cache)
+
+
+@pytest.fixture(scope="session")
+def netspace_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("netspace")

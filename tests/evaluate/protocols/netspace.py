@@ -1,0 +1,11 @@
+"""Smoke zoos of the NetSpace benches, populated once."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from weightatlas.evaluate.protocols.stage import Stage, stage
+
+
+@lru_cache
+def smoke(recipe: str, cache: Path) -> Stage:
+    return stage(recipe, "smoke", cache)

@@ -1,0 +1,65 @@
+"""`bench netspace_reconstruct`: rows beside baselines, paths beside lines, nothing measured twice."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.evaluate.protocols.netspace import smoke
+from weightatlas.evaluate.protocols import netspace_reconstruct as module
+from weightatlas.evaluate.protocols.netspace_reconstruct import COLUMNS, METHODS, netspace_reconstruct
+
+LINES = ("raw weights", "aligned weights", "aligned weights, REPAIR")
+TRIVIAL = ("best training network", "mean network", "nearest training network")
+
+
+@pytest.fixture(scope="module")
+def records(netspace_cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("records") / "r.json"
+    return out, netspace_reconstruct("smoke", out, (0,), netspace_cache)
+
+
+def test_rows_and_lines_stand_beside_their_baselines(records) -> None:
+    _, found = records
+    named = {(r.method, r.metric): r for r in found}
+    for row in METHODS:
+        assert all(named[row, metric].kind == "ours" for metric in COLUMNS)
+    for name in TRIVIAL:
+        assert all(named[name, metric].kind == "baseline" for metric in COLUMNS[:5])
+    for name in LINES:
+        assert all(named[name, metric].kind == "baseline" for metric in COLUMNS[5:])
+        assert named[name, "path endpoint gap"].value < 1e-6
+    assert all(math.isfinite(r.value) for r in found)
+    assert named["netspace", "parameters per code number"].value == pytest.approx(3818 / 64)
+
+
+def test_a_second_run_measures_nothing(records, netspace_cache, monkeypatch) -> None:
+    out, found = records
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something was measured again")
+
+    for name in ("fit_space", "compare", "measure_paths"):
+        monkeypatch.setattr(module, name, refuse)
+    assert netspace_reconstruct("smoke", out, (0,), netspace_cache) == found
+    with pytest.raises(AssertionError, match="measured again"):
+        netspace_reconstruct("smoke", Path(f"{out}2"), (0,), netspace_cache)
+
+
+def test_a_perfect_rebuild_has_no_gap(netspace_cache) -> None:
+    there = smoke("netspace_digits", netspace_cache)
+    field = module.single(there, "batched")
+    numbers = {r.metric: r.value for r in module.judged(there, field, field.parts["test"], "same", "ours")}
+    assert numbers["accuracy gap"] == 0
+    assert numbers["R2 accuracy"] == 1
+    assert numbers["excess agreement"] == 1
+
+
+def test_anchors_join_the_worst_with_the_best(netspace_cache) -> None:
+    field = module.single(smoke("netspace_digits", netspace_cache), "batched")
+    start, end = module.anchors(field, 5)
+    order = field.scores["test"].argsort()
+    assert torch.equal(start[0], field.parts["test"][order[0]])
+    assert torch.equal(end[0], field.parts["test"][order[-1]])
+    assert len(start) == len(end) == 1
