@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from weightatlas import runtime
+from weightatlas.errors import ConfigError
 
 
 def test_keys_are_the_same_everywhere():
@@ -65,3 +66,14 @@ def test_cores_and_device():
     assert runtime.cores() >= 1
     assert runtime.pick_device("cpu") == torch.device("cpu")
     assert runtime.pick_device().type in ("cpu", "cuda")
+
+
+def test_the_memory_budget_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WEIGHTATLAS_MEMORY_MB", raising=False)
+    assert runtime.memory_budget() == 2048
+    monkeypatch.setenv("WEIGHTATLAS_MEMORY_MB", "100")
+    assert runtime.memory_budget() == 100
+    for wrong in ("", "much", "-1", "inf", "nan"):
+        monkeypatch.setenv("WEIGHTATLAS_MEMORY_MB", wrong)
+        with pytest.raises(ConfigError, match="no number of megabytes"):
+            runtime.memory_budget()

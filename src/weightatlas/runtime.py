@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from weightatlas.errors import ConfigError
+
 _MULTIPLIERS = (-7046029254386353131, -4658895280553007687, -7723592293110705685)  # splitmix64, as signed
 
 
@@ -31,6 +33,25 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:
         return os.cpu_count() or 1
+
+
+MEMORY = "WEIGHTATLAS_MEMORY_MB"  # names the budget; workers inherit it
+
+
+def memory_budget() -> float:
+    """Megabytes that weights, outputs and activations may take together: `WEIGHTATLAS_MEMORY_MB`, else 2048.
+
+    Raises:
+        ConfigError: It is no positive number.
+    """
+    text = os.environ.get(MEMORY, "2048")
+    try:
+        budget = float(text)
+    except ValueError:
+        budget = 0.0
+    if not 0 < budget < float("inf"):
+        raise ConfigError(f"The memory budget {text!r} is no number of megabytes.", todo="For example 2048.")
+    return budget
 
 
 @contextmanager

@@ -75,3 +75,20 @@ def test_a_sweep_equals_its_runs_and_is_not_done_twice(job: FitJob, tmp_path: Pa
 def test_a_plan_trains_nothing(job: FitJob) -> None:
     assert plan(job)["training rows"] > 0
     assert not job.out.exists()
+
+
+def test_a_zoo_larger_than_the_budget_trains_the_same(
+    job: FitJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    structural = FitConfig.build({"steps": 4, "batch": 4, "loss": {"gamma": 0.0, "beta": 1.0}})
+    found = []
+    for budget in ("2048", "0.01"):
+        monkeypatch.setenv("WEIGHTATLAS_MEMORY_MB", budget)
+        own = replace(job, training=structural, out=tmp_path / budget)
+        run_job(own)
+        assert (own.out / "training.rows.0").exists() == (budget == "0.01")
+        found.append(from_pretrained(own.out / "encoder").state_dict())
+    for name, value in found[0].items():
+        assert torch.equal(value, found[1][name]), name

@@ -13,8 +13,10 @@ from weightatlas.executors import Executor, create_executor
 from weightatlas.fit.config import FitConfig
 from weightatlas.fit.loop import fit
 from weightatlas.objectives.composite import build_loss
+from weightatlas.runtime import memory_budget
 from weightatlas.tasks import QueryPool
 from weightatlas.zoo import Zoo
+from weightatlas.zoo.mapped import within
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,11 @@ def run_job(job: FitJob) -> dict[str, Any]:
         Folder, steps, passes, seconds, the last line of the log, and whether it is finished.
     """
     encoder, whole = job.prepared()
+    budget = memory_budget()
     result = fit(
         encoder,
-        whole.split("train"),
-        job.training,
+        within(whole.split("train"), job.out / "training.rows", budget / 4),
+        job.training.replace(targets_mb=min(job.training.targets_mb, budget / 4)),
         job.out,
         queries=QueryPool(whole.task(), job.query_source) if job.executes else None,
         population=whole.population() if job.executes else None,

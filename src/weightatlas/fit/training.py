@@ -157,5 +157,5 @@ def fingerprint(batch: Batch) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for group in batch:
         digest.update(group.spec.layout_id.encode())
-        digest.update(group.values.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(group.values.detach().cpu().contiguous().numpy().data)  # no copy: it may be mapped
     return digest.hexdigest()

@@ -15,6 +15,7 @@ from weightatlas.population.engines import Engine, engines
 from weightatlas.population.operations import NoProgram
 from weightatlas.population.prepare import activation_numbers
 from weightatlas.population.race import clock_for, race
+from weightatlas.runtime import memory_budget
 from weightatlas.weights.spec import NetworkSpec
 
 log = logging.getLogger("weightatlas")
@@ -36,7 +37,7 @@ class Population:
         network: Any module of the function; its own weights are ignored.
         spec: The layout of the weight rows.
         engine: "auto" times the engines on the first call and keeps the fastest; or a name.
-        memory_mb: Budget for the activations of calls that need no gradient.
+        memory_mb: Budget for activations of calls without gradient; a quarter of the memory budget if none.
         workers: Threads that may run blocks of networks side by side; as many as torch uses if none.
     """
 
@@ -45,11 +46,12 @@ class Population:
         network: nn.Module,
         spec: NetworkSpec,
         engine: str = "auto",
-        memory_mb: float = 512.0,
+        memory_mb: float | None = None,
         workers: int | None = None,
     ) -> None:
         _check_names(network, spec)
-        self.network, self.spec, self.memory_mb = network, spec, memory_mb
+        self.network, self.spec = network, spec
+        self.memory_mb = memory_budget() / 4 if memory_mb is None else memory_mb
         self.engine_name, self.workers = engine, workers or torch.get_num_threads()
         self._engines: dict[bool, Engine] = {}
         self._numbers: int | None = None

@@ -81,7 +81,7 @@ def train(
     *,
     engine: str = "auto",
     workers: int | None = None,
-    memory_mb: float = 512.0,
+    memory_mb: float | None = None,
     loss: Loss = cross_entropy,
     start: Float[Tensor, "networks params"] | None = None,
     on_epoch: Callable[[int], None] | None = None,
@@ -100,7 +100,7 @@ def train(
         checkpoints: Epochs to yield, 0 for the first weights; only the last if empty.
         engine: "auto" times all engines on the first step; or a name.
         workers: Threads that train blocks of networks side by side; all cores if none.
-        memory_mb: Budget for the activations of one worker.
+        memory_mb: Activations of one worker; if none, all workers share a quarter of the memory budget.
         loss: (outputs `(networks, batch, ...)`, labels `(networks, batch)`) -> losses `(networks,)`.
         start: First weights, a network a row, instead of those the runs would draw: fine-tuning.
         on_epoch: Called after each epoch with its number.
@@ -120,6 +120,8 @@ def train(
     workers = workers or (runtime.cores() if device.type == "cpu" else 1)
     groups = plan(runs, workers)
     blocks = [Block(rows, [runs[i] for i in rows.tolist()], weights[rows], spec, data) for rows in groups]
+    if memory_mb is None:
+        memory_mb = runtime.memory_budget() / 4 / workers
     with Team(network, spec, data, blocks, engine, workers, memory_mb, loss) as team:
         for epoch in range(max(wanted) + 1):
             if epoch > 0:

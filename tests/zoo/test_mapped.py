@@ -1,0 +1,36 @@
+"""Mapped zoos are the same networks, read from a file."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from weightatlas.zoo import Zoo
+from weightatlas.zoo import mapped as module
+from weightatlas.zoo.mapped import mapped, within
+
+
+def test_a_mapped_batch_equals_the_zoo(zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PIECE_MB", 1e-3)  # two rows at a time
+    part = zoo.split("train")
+    ours, theirs = mapped(part, tmp_path / "rows"), part.batch()
+    assert len(ours.groups) == len(theirs.groups) == len(part.specs)
+    for found, expected in zip(ours, theirs, strict=True):
+        assert torch.equal(found.values, expected.values)
+        assert torch.equal(found.rows, expected.rows)
+        assert found.spec == expected.spec
+
+
+def test_the_file_is_used_again_only_for_the_same_networks(zoo: Zoo, tmp_path: Path) -> None:
+    mapped(zoo, tmp_path / "rows")
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    mapped(zoo, tmp_path / "rows")
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    half = zoo.filter(step=2)
+    found = mapped(half, tmp_path / "rows")
+    assert torch.equal(found.groups[0].values, half.batch().groups[0].values)
+
+
+def test_small_zoos_stay_in_memory(zoo: Zoo, tmp_path: Path) -> None:
+    assert within(zoo, tmp_path / "rows", 100.0) is zoo
+    assert within(zoo, tmp_path / "rows", 1e-3) is not zoo
