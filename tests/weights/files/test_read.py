@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis.strategies import integers
 
 from tests.weights.files import collection
 from tests.weights.files.fuzz import Fuzz
@@ -148,13 +150,22 @@ def test_a_link_to_a_folder_above_does_not_trap_the_walk(tmp_path):
     assert found == {"a.pt": "", "b.pt": again, "up": "a link to a folder"}
 
 
-def test_damaged_files_end_in_a_named_error_or_are_read(tmp_path):
+@pytest.fixture(scope="module")
+def fuzz(tmp_path_factory):
+    return Fuzz(tmp_path_factory.mktemp("fuzz"), seed=5, slow_share=0.0)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(number=integers(0, 1 << 40))
+def test_damaged_files_end_in_a_named_error_or_are_read(fuzz, number):
     """A short run of tests/fuzz_readers.py: every format, a few hundred damaged files."""
-    fuzz = Fuzz(tmp_path, seed=5, slow_share=0.0)
-    outcomes = [fuzz.one(number) for number in range(200)]
-    assert {outcome.split(":")[0] for outcome in outcomes} <= {"read", "refused"}
-    assert 10 < sum(outcome == "read" for outcome in outcomes) < 190, "damage is sometimes harmless"
+    assert fuzz.one(number).split(":")[0] in ("read", "refused")
     assert not fuzz.trap.exists()
+
+
+def test_damage_is_sometimes_harmless_and_often_not(fuzz):
+    outcomes = [fuzz.one(number) for number in range(40)]
+    assert 0 < sum(outcome == "read" for outcome in outcomes) < 40
 
 
 def test_damaged_hdf5_files_cannot_take_the_process_along(made, tmp_path):
