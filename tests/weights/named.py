@@ -1029,6 +1029,99 @@ class InceptionLike(nn.Module):
         return self.fc(F.relu(self.next(x)).mean((2, 3)))
 
 
+class GroupNormAttention(nn.Module):
+    """Convolutions and group norms beside attention: norms are not those of a transformer."""
+
+    shape = (3, 6, 6)
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm1 = nn.GroupNorm(2, 8)
+        self.conv2 = nn.Conv2d(8, 8, 3, padding=1)
+        self.attn = nn.Module()
+        self.attn.qkv = nn.Linear(8, 24)
+        self.attn.proj = nn.Linear(8, 8)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.conv2(F.relu(self.norm1(self.conv1(x)))).flatten(2).transpose(1, 2)
+        q, k, v = self.attn.qkv(x).chunk(3, -1)
+        return self.fc(self.attn.proj(F.scaled_dot_product_attention(q, k, v)).mean(1))
+
+
+class WideNorm(nn.Module):
+    """A layer norm over channels and positions, as many of one as of the other."""
+
+    shape = (3, 8, 8)
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.LayerNorm((8, 8, 8)), nn.ReLU(), nn.Conv2d(8, 4, 3)
+        )
+
+    def forward(self, x):
+        return self.net(x).mean((2, 3))
+
+
+class BilinearNet(nn.Module):
+    """A product of two features has a matrix of three axes, like a convolution."""
+
+    shape = (8,)
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 16)
+        self.pair = nn.Bilinear(16, 16, 3)
+
+    def forward(self, x):
+        x = F.relu(self.fc(x))
+        return self.pair(x, x)
+
+
+class Turned(nn.Module):
+    """A layer that stores (in, out), as graph networks often do."""
+
+    def __init__(self, width_in, width_out):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(width_in, width_out))
+        self.bias = nn.Parameter(torch.randn(width_out))
+
+    def forward(self, x):
+        return x @ self.weight + self.bias
+
+
+class TurnedNet(nn.Module):
+    shape = (8,)
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = Turned(8, 16), Turned(16, 16), Turned(16, 3)
+
+    def forward(self, x):
+        return self.conv3(F.relu(self.conv2(F.relu(self.conv1(x)))))
+
+
+class Parametrized(nn.Module):
+    """A layer in the middle whose tensors are called otherwise, as weight norm does."""
+
+    shape = (3, 8, 8)
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(16, 5)
+        self.conv2 = nn.Module()
+        self.conv2.weight_g = nn.Parameter(torch.ones(16, 1, 1, 1))
+        self.conv2.weight_v = nn.Parameter(torch.randn(16, 8, 3, 3))
+        self.conv2.bias = nn.Parameter(torch.zeros(16))
+
+    def forward(self, x):
+        x = F.relu(self.conv1(x))
+        x = F.relu(F.conv2d(x, self.conv2.weight_v * self.conv2.weight_g, self.conv2.bias))
+        return self.fc(x.mean((2, 3)))
+
+
 def bottleneck_resnet():
     return ResNet(True)
 
@@ -1046,6 +1139,11 @@ def tied_gpt():
 
 
 ALL = [
+    Parametrized,
+    GroupNormAttention,
+    WideNorm,
+    BilinearNet,
+    TurnedNet,
     TwoBranch,
     CatBranch,
     Dueling,

@@ -1,6 +1,7 @@
 """Bare state dict -> spec: layers, boundaries and permutation groups from names and shapes alone."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -157,8 +158,10 @@ def _spec(
     for line in (line for name in kept if name not in roles for line in lines[name]):
         fix(line)
     groups: dict[Symbol, int] = {}
-    for run in (run for name in kept for line in lines[name] for run in resolve(line)):
-        if not run.symbol.fixed:
+    runs = [run for name in kept for line in lines[name] for run in resolve(line)]
+    uses = Counter(run.symbol for run in runs)
+    for run in runs:
+        if not run.symbol.fixed and uses[run.symbol] > 1:  # What only one tensor has is no symmetry.
             groups.setdefault(run.symbol, len(groups))
     layers: dict[object, int] = {}
     tensors = []

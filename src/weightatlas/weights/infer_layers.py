@@ -106,6 +106,8 @@ class Reader:
             return self._packed(node)
         if rank == 1:
             return self._norm(node)
+        if rank > 1 and names.get("bias") == names.get("weight"):
+            return self._wide_norm(node)
         if rank == 2 and not self._is_embedding(node):
             return self._linear(node)
         if rank == 2:
@@ -200,6 +202,15 @@ class Reader:
         plain = not moving and not alone and not _LAYER_NORMS.search(node.name)
         return Unit(node.path, "scale" if alone else "norm", line, line, plain_norm=plain, layers=0)
 
+    def _wide_norm(self, node: Module) -> Unit:
+        """A layer norm over several axes; which of them are channels is unknown."""
+        lines = [line for name in node.tensors for line in self.lines[node.full(name)]]
+        self.roles |= {node.full("weight"): "norm_scale", node.full("bias"): "norm_shift"}
+        self.say(
+            node.path, "layer", "norm over several axes", "likely", "its bias has the shape of its weight"
+        )
+        return Unit(node.path, "loose", axes=lines, layers=0)
+
     def _packed(self, node: Module) -> Unit:
         """Fix attention and recurrent layers, whose rows stack several parts."""
         own = [name for name in node.tensors if re.search(r"weight|bias", name)]
@@ -252,4 +263,5 @@ def _foreign_linears(leaves: list[Module]) -> set[str]:
 
 
 def _word(node: Module) -> str:
-    return node.name if not node.name.isdigit() else node.path
+    """Name of a layer without its number: conv1 and conv2 are of one class."""
+    return node.name.rstrip("0123456789") or node.path

@@ -54,6 +54,8 @@ class Builder:
         if not known or node is self.root:
             return self.reader.loose(node)
         unit = self.reader.unit(node)
+        if unit.kind in ("loose", "token"):
+            return [unit] if set(node.tensors) == {"weight", "bias"} else self.reader.loose(node)
         if unit.kind == "attention":
             return [self._close_packed(node, unit), *self.reader.loose(node, tuple(known))]
         return [unit, *self.reader.loose(node, tuple(known))]

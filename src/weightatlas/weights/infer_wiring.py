@@ -38,7 +38,11 @@ class Wirer:
         self.units, self.reader = units, reader
         self.main = [u for u in units if u.kind not in ("norm", "scale", "embedding", "token", "loose")]
         self.sources = [u for u in units if u.kind == "embedding"]
-        self.attends = any(unit.kind == "attention" for unit in units)
+        wide = [[length(line) for line in u.axes if length(line) > 1] for u in units if u.kind == "loose"]
+        self.unknown = max((max(sizes) for sizes in wide if len(sizes) > 1), default=0)
+        attends = any(unit.kind == "attention" for unit in units)
+        # Norms of a transformer are layer norms; behind convolutions other than its stem they may be others.
+        self.attends = attends and not any(unit.spatial for unit in self.main[1:])
         self.flattened: list[tuple[Unit, Unit]] = []
         self.result = Wiring()
 
@@ -54,7 +58,7 @@ class Wirer:
 
     def _is_chain(self) -> bool:
         """Tell whether all layers fit one after the other, from a known input to a known output."""
-        if any(unit.source is None or unit.out is None for unit in self.main):
+        if self.unknown or any(unit.source is None or unit.out is None for unit in self.main):
             return False
         flattened = []
         for before, after in pairwise(self.main):
@@ -74,7 +78,7 @@ class Wirer:
         if before.spatial and _too_close(before.name, after.name) and after.first == "linear":
             return 0
         if before.width_out == after.width_in:
-            return 1
+            return int(before.spatial or after.first != "conv")
         fits = before.spatial and after.first == "linear" and before.width_out > 1
         return after.width_in // before.width_out if fits and after.width_in % before.width_out == 0 else 0
 
@@ -97,7 +101,7 @@ class Wirer:
         if not inputs and not self.sources:
             self.result.doubts |= dict.fromkeys(writers, "which layer reads the input is unknown")
             return set()
-        strange = max(strangers - inputs, default=0)
+        strange = max(self.unknown, *(strangers - inputs), 0)
         self._check_taps(strange)
         read = readers | {before.width_out for before, _ in self.flattened}
         ends = [u for u in self.main if u is self.main[-1] or _is_head(u)]
@@ -110,6 +114,8 @@ class Wirer:
                 reason = "the input or output of the network may have this width"
             elif any(u.width_in == width and _too_close(makers[0].name, u.name) for u in self.main):
                 reason = "a linear layer so close behind a conv reads positions, not channels"
+            elif any(u.width_in == width and _unflattens(makers[0], u) for u in self.main):
+                reason = "a layer of three or more axes reads features without positions"
             elif self._sums_to(width, inputs):
                 reason = "several narrower outputs, put side by side, have this width too"
             elif width <= strange:
@@ -221,6 +227,11 @@ def _too_close(before: str, after: str) -> bool:
     """Tell whether two members of one Sequential leave no room for an activation and a flatten."""
     (parent, _, a), (other, _, b) = before.rpartition("."), after.rpartition(".")
     return parent == other and a.isdigit() and b.isdigit() and int(b) - int(a) < 3
+
+
+def _unflattens(maker: Unit, reader: Unit) -> bool:
+    """Tell whether what looks like a convolution reads what has no positions."""
+    return reader.first == "conv" and not maker.spatial and maker.kind != "embedding"
 
 
 def _ends(unit: Unit) -> list[Line]:
