@@ -25,3 +25,11 @@ def test_an_unknown_method_is_a_named_error_and_a_dry_run_writes_nothing(zoo, ru
     assert "sampling method called 'magic'" in capsys.readouterr().err
     assert main(["generate", str(run), str(zoo), "--out", str(tmp_path), "--dry-run"]) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_imitations_need_images_but_no_codes(zoo, run, tmp_path, capsys):
+    words = [str(run), str(zoo), "--out", str(tmp_path / "new"), "--count", "2", "--method", "imitation"]
+    assert main(["generate", *words, "--json"]) == 0
+    methods = {record["method"] for record in json.loads(capsys.readouterr().out)}
+    assert "imitation" in methods
+    assert len(list((tmp_path / "new").glob("*.safetensors"))) == 2

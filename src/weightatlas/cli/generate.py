@@ -9,12 +9,13 @@ from weightatlas.cli import console
 from weightatlas.cli.inputs import open_autoencoder, open_part, write_networks
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from weightatlas.results import Record
     from weightatlas.weights.batch import Weights
     from weightatlas.zoo import Zoo
 
+IMITATION = "imitation"
 _TABLE = ("accuracy", "best accuracy", "disagreement", "nearest training network")
 
 
@@ -43,7 +44,9 @@ def generate(
         zoo: The zoo it was fitted on.
         out: Folder of the new checkpoints (.safetensors) and results.json.
         count: How many networks.
-        method: How codes are drawn: pca_kde, neighborhood, gaussian, kde_token, ...
+        method: How codes are drawn: pca_kde, neighborhood, gaussian, kde_token, flow, gan, ...; or
+            "imitation": networks far from all anchors that learn, on unlabelled training images, to
+            behave like mixtures of them.
         anchors: Share of the training networks that serve as anchors.
         bandwidth: Width of the density's kernel, in standard deviations.
         seed: Seed of the draws.
@@ -59,7 +62,8 @@ def generate(
     from weightatlas.runtime import generator_of
     from weightatlas.weights.batch import weights_of
 
-    samplers.get(method)
+    if method != IMITATION:
+        samplers.get(method)
     train = open_part(zoo, "train")
     encoder = open_autoencoder(run, train)
     weights = train.weights()
@@ -70,15 +74,29 @@ def generate(
         console.print_facts(facts, as_json=json)
         return
     best = weights_of(weights.values[chosen], weights.spec)
-    with torch.no_grad():
-        codes = encoder.encode(best).codes
-    source, settings = generator_of("generate", seed), SampleConfig(bandwidth=bandwidth)
-    made = draw(encoder, codes, weights.spec, count, source, method, settings)
-    records = _judge(train, best, made, f"{encoder.name}, {method}", seed)
+    source = generator_of("generate", seed)
+    if method == IMITATION:
+        made = _imitations(train, best, count, source)
+    else:
+        with torch.no_grad():
+            codes = encoder.encode(best).codes
+        settings = SampleConfig(bandwidth=bandwidth)
+        made = draw(encoder, codes, weights.spec, count, source, method, settings)
+    name = method if method == IMITATION else f"{encoder.name}, {method}"
+    records = _judge(train, best, made, name, seed)
     names = [f"generated_{place:04d}" for place in range(count)]
     write_networks(out, made, train, names)
     append_records(out / "results.json", records)
     console.print_records(records, title=f"{count} new networks in {out}", metrics=_TABLE, as_json=json)
+
+
+def _imitations(train: "Zoo", best: "Weights", count: int, source: "Generator") -> "Tensor":
+    """Make networks by imitation of the anchors on the training images of the zoo's task."""
+    from weightatlas.latent.imitate import imitations
+    from weightatlas.tasks import QueryPool
+
+    pool = QueryPool(train.task(), "train").inputs
+    return imitations(best.values, best.spec, train.population(), pool, count, source)
 
 
 def _judge(train: "Zoo", best: "Weights", made: "Tensor", name: str, seed: int) -> "list[Record]":

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from weightatlas.config import Config
-from weightatlas.evaluate.exam import decide, exam_of
+from weightatlas.evaluate.exam import decide
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units, settings_of
 from weightatlas.evaluate.protocols.stage import Stage
 from weightatlas.latent.imitate import imitations
@@ -133,8 +133,7 @@ def curve(
 
 def ensemble_accuracy(there: Stage, networks: Float[Tensor, "networks params"], size: int) -> float:
     """Average the logits of the best networks by validation accuracy, and score them on test images."""
-    inputs, labels = there.task.split("val")
-    exam = exam_of(there.population, inputs.to(there.device), labels)
+    exam = there.exam_on("val")
     best = exam.accuracy(exam.classes(networks)).topk(min(size, len(networks))).indices
     together = there.exam.outputs(networks[best]).mean(0, keepdim=True)
     return float(there.exam.accuracy(decide(together))[0])

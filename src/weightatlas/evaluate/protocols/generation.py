@@ -14,18 +14,23 @@ from weightatlas.encoders.base import Autoencoder
 from weightatlas.errors import ConfigError
 from weightatlas.evaluate.distances import aligned, nearest
 from weightatlas.evaluate.generation import judge_generated, trivial_sets
+from weightatlas.evaluate.novelty import novelty
 from weightatlas.evaluate.protocols.losses import Training, pca_encoder, trained
 from weightatlas.evaluate.protocols.published import STRUCTURE
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units, settings_of
 from weightatlas.evaluate.protocols.stage import Stage
+from weightatlas.latent.charts import free_chart
+from weightatlas.latent.imitate import imitate, imitations
+from weightatlas.latent.refine import RefineConfig
 from weightatlas.latent.sample import choose_anchors, generate
+from weightatlas.population.initialize import initialize
 from weightatlas.results import Record
-from weightatlas.runtime import generator_of
+from weightatlas.runtime import generator_of, key_of
 from weightatlas.weights.batch import weights_of
 
 COLUMNS = (
     *("best accuracy", "median accuracy", "disagreement", "weight diversity"),
-    *("nearest training network", "accuracy of nearest"),
+    *("nearest training network", "good", "good and new at 1x", "accuracy of nearest"),
 )
 ORDERS = ("as trained", "aligned")
 
@@ -38,10 +43,14 @@ class GenerationConfig(Training):
         methods: How codes are drawn, see `latent.sample.sample`.
         anchors: Share of the training networks that serve as anchors, best by validation accuracy.
         count: New networks per method.
+        sigmas: Noise levels from which networks learn to imitate mixtures of anchors.
+        steps: Steps of imitation.
     """
 
     encoders: tuple[str, ...] = ("sane", "pca", "activation")
     methods: tuple[str, ...] = ("pca_kde",)
+    sigmas: tuple[float, ...] = (0.2, 0.4, 0.6)
+    steps: int = Field(default=300, ge=1)
     anchors: float = Field(default=0.3, gt=0, le=1)
     count: int = Field(default=64, ge=2)
 
@@ -85,6 +94,9 @@ def generation(
             first = _label(name, settings.methods[0], ORDERS[0])
             work = partial(encoder_records, name=name, seed=seed, settings=settings)
             units.append(Unit(first, seed, work))
+        for sigma in settings.sigmas:
+            work = partial(imitation_records, sigma=sigma, seed=seed, settings=settings)
+            units.append(Unit(f"imitation, noise {sigma:g}", seed, work))
     published = [r.replace(bench="generation") for r in STRUCTURE if r.metric in COLUMNS]
     return run_units("generation", tier, out, settings.recipe, units, published, cache)
 
@@ -94,7 +106,13 @@ def trivial_records(there: Stage, seed: int, settings: GenerationConfig) -> list
     generator = generator_of("trivial", seed)
     anchors = anchors_of(there, settings.anchors)
     sets = trivial_sets(anchors, settings.count, generator, there.spec)
-    return judged(there, {name: part for name, part in sets.items() if len(part) > 1}, seed, tuple(sets))
+    return judged(
+        there,
+        {name: part for name, part in sets.items() if len(part) > 1},
+        seed,
+        tuple(sets),
+        settings.anchors,
+    )
 
 
 def encoder_records(there: Stage, name: str, seed: int, settings: GenerationConfig) -> list[Record]:
@@ -114,7 +132,27 @@ def encoder_records(there: Stage, name: str, seed: int, settings: GenerationConf
             sets[_label(name, method, order)] = made
     rival = f"nearest training networks to {name}"
     copies = nearest_of(there, sets[_label(name, settings.methods[0], ORDERS[1])])
-    return judged(there, {**sets, rival: copies}, seed, (rival,))
+    return judged(there, {**sets, rival: copies}, seed, (rival,), settings.anchors)
+
+
+def imitation_records(there: Stage, sigma: float, seed: int, settings: GenerationConfig) -> list[Record]:
+    """Make networks by noise and imitation on unlabelled training images; fresh ones learn as long beside."""
+    anchors, pool = anchors_of(there, settings.anchors), there.pool.inputs
+    config = RefineConfig(steps=settings.steps, seed=seed)
+    generator = generator_of("imitation", sigma, seed)
+    made = imitations(
+        anchors, there.spec, there.population, pool, settings.count, generator, sigma, config=config
+    )
+    sets, rivals = {f"imitation, noise {sigma:g}": made}, []
+    if sigma == settings.sigmas[0]:
+        rivals = ["fresh networks that imitate"]
+        keys = torch.tensor([key_of("fresh imitation", seed, i) for i in range(settings.count)])
+        chart = free_chart(initialize(there.spec, keys, ["kaiming_normal"] * settings.count), lr=1e-2)
+        outputs = there.population.outputs_no_grad(anchors, pool)
+        parents = min(5, len(anchors))
+        fresh = imitate(chart, there.population, outputs, pool, generator, parents, config)
+        sets[rivals[0]] = fresh.weights
+    return judged(there, sets, seed, rivals, settings.anchors)
 
 
 def anchors_of(there: Stage, share: float) -> Float[Tensor, "anchors params"]:
@@ -137,11 +175,25 @@ def nearest_of(there: Stage, made: Float[Tensor, "count params"]) -> Float[Tenso
 
 
 def judged(
-    there: Stage, sets: dict[str, Float[Tensor, "_ params"]], seed: int, baselines: Sequence[str]
+    there: Stage,
+    sets: dict[str, Float[Tensor, "_ params"]],
+    seed: int,
+    baselines: Sequence[str],
+    share: float,
 ) -> list[Record]:
-    """Score sets of new networks on the test images."""
+    """Score sets of new networks on the test images, and count the good and new by validation images."""
+    records: list[Record] = []
     found = judge_generated(sets, there.exam, there.train_values, there.surroundings, baselines)
-    return [record for each in found for record in each.records(**there.about("generation", seed))]
+    anchors = there.train.labels["val_acc"]
+    anchors = anchors[choose_anchors(anchors, share)]
+    exam = there.exam_on("val")
+    for each in found:
+        accuracy = exam.accuracy(exam.classes(sets[each.method]))
+        far, unit = each.diversity.nearest, each.diversity.unit
+        about = {"n": len(accuracy), **there.about("generation", seed)}
+        records += each.records(**there.about("generation", seed))
+        records += novelty(accuracy, far, unit, anchors).records(each.method, each.kind, **about)
+    return records
 
 
 def _label(name: str, method: str, order: str) -> str:

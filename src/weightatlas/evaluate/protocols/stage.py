@@ -73,7 +73,11 @@ class Stage:
     @cached_property
     def exam(self) -> Exam:
         """The test images: networks are judged on them and nothing else is done with them."""
-        inputs, labels = self.task.split("test")
+        return self.exam_on("test")
+
+    def exam_on(self, split: str) -> Exam:
+        """Make an exam of the images of a split: "val" for choices, never "test"."""
+        inputs, labels = self.task.split(split)  # type: ignore[arg-type]
         return exam_of(self.population, inputs.to(self.device), labels)
 
     @cached_property
