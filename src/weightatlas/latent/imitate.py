@@ -97,7 +97,8 @@ def imitations(
 
     On the digits zoo (32 networks; anchors at a median accuracy of 0.967; noise of 0.3 alone 0.74, of 0.5
     0.45), noise of 0.4 and 300 steps reach 0.955, at 1.08 of the zoo's spread from the nearest training
-    network. Lower were a rate of 3e-3 (0.954), single parents (0.950), 100 steps (0.943), and noise of 0.8 (0.845).
+    network. Lower were a rate of 3e-3 (0.954), single parents (0.950), 100 steps (0.943), and noise of
+    0.8 (0.845).
 
     Args:
         anchors: Good networks as rows, best first.
