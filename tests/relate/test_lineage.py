@@ -6,12 +6,12 @@ from weightatlas.relate.rates import clopper_pearson, clustered_upper
 
 
 def test_smoke_measures_everything_once(tmp_path):
-    small = {"strangers": 8, "calibration": 15, "related": 2, "students": 1, "generations": 1, "each": 2}
+    small = {"strangers": 9, "calibration": 15, "related": 2, "students": 1, "generations": 1, "each": 2}
     out = tmp_path / "results.json"
     records = lineage("smoke", out, epochs=1, **small)
     found = {(record.method, record.metric): record for record in records}
     assert found["permuted", "detected"].value == 1.0
-    assert found["strangers, same architecture", "called related"].n == 28
+    assert found["strangers, same architecture", "called related"].n == 36
     assert found["distilled students, weights only", "called related"].value == 0.0
     assert found["merging, mean drop", "mean absolute error"].kind == "baseline"
     assert any(method.startswith("trees") for method, _ in found)

@@ -197,6 +197,8 @@ class _Work:
         records = []
         p = joint.numpy()
         for label, mask in (("architecture", np.ones(len(p), bool)), ("architecture and recipe", same)):
+            if not mask.any():
+                continue
             method, own = f"strangers, same {label}", p[mask]
             events, count = own <= RELATED, int(mask.sum())
             numbers = {

@@ -65,17 +65,18 @@ def search(
         raise DataError("The network to look for holds NaN or infinite values.")
     form = canonical_form(torch.cat([like[None].float(), values.float()]), spec)
     scores, p = np.full(len(values), np.nan), np.ones(len(values))
+    near = np.zeros(len(values))
     if comparable(form, form):
         flips = form.spec if spec.graph is not None else None
         found = evidence(form.bodies[1:], form.bodies[0], form.body, flips)
-        scores = score_of(found).double().numpy()
+        scores, near = score_of(found).double().numpy(), found.matched.double().numpy()
         p = np.minimum(p_values(found, null or Null.default())[0].numpy() * len(values), 1.0)
     far = np.full(len(values), np.nan)
     if encoder is not None:
         embedded = encoder.embed(batch_of(torch.cat([like[None], values]), spec)).double()
         far = (embedded[1:] - embedded[0]).norm(dim=1).numpy()
     kin = p <= RELATED
-    order = np.lexsort((np.nan_to_num(-scores), np.nan_to_num(far) * ~kin, ~kin))[:top]
+    order = np.lexsort((-near, np.nan_to_num(far) * ~kin, ~kin))[:top]
     return [
         Neighbor(int(row), _known(float(scores[row])), float(p[row]), _known(float(far[row])))
         for row in order
