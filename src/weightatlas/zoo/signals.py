@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from pydantic import Field
@@ -61,7 +62,7 @@ class SineRecipe(Config):
     name: str = "sines"
     count: int = Field(ge=1)
     hidden: tuple[int, ...] = (32, 32)
-    omega: float = 30.0
+    omega: float = 10.0
     signals: SineConfig = SineConfig()
     steps: int = Field(default=500, ge=1)
     lr: float = Field(default=1e-3, gt=0)
@@ -113,7 +114,7 @@ def populate_sines(recipe: SineRecipe, out: str | Path) -> Zoo:
             _shard(folder, recipe, population, part, mark, advance)
     rebuild_index(folder)
     zoo, wanted = Zoo.open(folder), {_name(key) for key in keys}
-    return zoo.filter([name in wanted for name in zoo.column("network").tolist()])
+    return zoo.filter(np.isin(zoo.column("network"), sorted(wanted)))
 
 
 def _shard(

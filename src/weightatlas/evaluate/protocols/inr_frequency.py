@@ -81,6 +81,8 @@ class InrConfig(Config):
         count: Networks; 70 % are trained on.
         steps: Steps of each network's own fit.
         points: Places at which a sine is given.
+        omega: Frequency of the networks' sine layers. With 30 the first weights already span all wanted
+            frequencies, and what is learned hardly shows in any statistic; with 10 they must grow.
         passes: Passes over the training networks, the same for every encoder.
         batch: Networks per step.
         methods: Names of `METHODS`; all by default.
@@ -90,6 +92,7 @@ class InrConfig(Config):
     count: int = Field(ge=20)
     steps: int = Field(ge=1)
     points: int = 128
+    omega: float = 10.0
     passes: int = Field(ge=1)
     batch: int = Field(default=64, ge=1)
     methods: tuple[str, ...] = tuple(METHODS)
@@ -165,20 +168,28 @@ def inr_frequency(
             for name in settings.methods
         ),
     ]
-    place = cache or cache_of(out)
+    place, zoo = cache or cache_of(out), name_of(settings)
     return run_on(
-        "inr_frequency", tier, out, "sines", units, partial(sine_stage, settings, tier, place), PUBLISHED
+        "inr_frequency", tier, out, zoo, units, partial(sine_stage, settings, tier, place), PUBLISHED
     )
+
+
+def name_of(settings: InrConfig) -> str:
+    """Name of the zoo in records."""
+    return f"sines-omega{settings.omega:g}"
 
 
 def sine_stage(settings: InrConfig, tier: str, cache: Path) -> SineStage:
     """Fit the networks, or reopen their zoo."""
     recipe = SineRecipe(
-        count=settings.count, steps=settings.steps, signals=SineConfig(points=settings.points)
+        count=settings.count,
+        steps=settings.steps,
+        omega=settings.omega,
+        signals=SineConfig(points=settings.points),
     )
-    zoo = populate_sines(recipe, cache / "zoos" / f"sines-{tier}")
+    zoo = populate_sines(recipe, cache / "zoos" / f"{name_of(settings)}-{tier}")
     parts = {name: zoo.split(name).batch(labels=(PROPERTY,)) for name in PARTS}  # type: ignore[arg-type]
-    return SineStage(tier, "sines", parts, cache, pick_device("auto"))
+    return SineStage(tier, name_of(settings), parts, cache, pick_device("auto"))
 
 
 def mean_records(there: SineStage) -> list[Record]:
@@ -224,7 +235,7 @@ def encoder_records(there: SineStage, name: str, seed: int, settings: InrConfig)
     """Train one encoder with one seed and judge it; an interrupted training continues."""
     encoder, tuning = training_of(there, name, seed, settings)
     mark = f"{key_of(tuning.model_dump_json(), encoder.config) & 0xFFFF_FFFF:08x}"
-    folder = there.cache / "runs" / f"sines-{there.tier}-{name.replace(' ', '_')}-seed{seed}-{mark}"
+    folder = there.cache / "runs" / f"{there.name}-{there.tier}-{name.replace(' ', '_')}-seed{seed}-{mark}"
     given = there.parts["train"], [PROPERTY], tuning, there.parts["val"]
     found = finetune(encoder, *given, folder, seed)
     head = found.loss.head
