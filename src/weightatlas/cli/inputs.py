@@ -34,7 +34,8 @@ def open_encoder(run: Path, zoo: "Zoo | None" = None) -> "Encoder":
     nested = run / "encoder"
     encoder = from_pretrained(nested if (nested / "config.json").exists() else run)
     if encoder.executes and zoo is not None:
-        encoder.bind(zoo.network())
+        for spec in zoo.specs:
+            encoder.bind(zoo.network(spec))
     return encoder
 
 
