@@ -61,7 +61,7 @@ class LineageConfig(Config):
 cards["lineage"] = Card(
     "are two networks related, and how: strangers, siblings, students and 16 kinds of relatives",
     "its own networks on digits, four architectures",
-    {"smoke": 0.3, "laptop": 12, "paper": None},
+    {"smoke": 1, "laptop": None, "paper": None},
     ("detected", "detected, lower 95 %", "changes named", "directed edges right"),
 )
 
