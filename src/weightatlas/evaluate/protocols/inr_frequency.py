@@ -16,6 +16,7 @@ from weightatlas.encoders.base import Encoder
 from weightatlas.encoders.heads import HeadConfig
 from weightatlas.encoders.io import create_encoder
 from weightatlas.errors import ConfigError
+from weightatlas.evaluate.protocols.inr_methods import METHODS, TINY
 from weightatlas.evaluate.protocols.published_inr import PUBLISHED
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_on, settings_of
 from weightatlas.evaluate.protocols.stage import cache_of
@@ -36,43 +37,6 @@ from weightatlas.zoo.signals import SineRecipe, populate_sines
 PROPERTY = "frequency"
 COLUMNS = ("MSE", "R2", "Kendall tau", "MAE", "LI", "parameters")
 PARTS = ("train", "val", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An encoder of the comparison.
-
-    Args:
-        encoder: Registered name.
-        preset: Settings and learning rate of `presets/encoders`; none takes the encoder's defaults.
-        invariance: Weight of the regularizer.
-    """
-
-    encoder: str
-    preset: str | None = None
-    invariance: float = 0.0
-
-
-METHODS: dict[str, Entry] = {
-    "SNE safe": Entry("sne", "sne_safe"),
-    "SNE paper": Entry("sne", "sne_paper"),
-    "SNE paper + LI": Entry("sne", "sne_paper", 0.1),
-    "SNE safe + LI": Entry("sne", "sne_safe", 0.1),
-    "MLP": Entry("mlp"),
-    "DeepSets": Entry("deep_sets"),
-    "StatNN": Entry("stat_nn"),
-    "NFN-NP": Entry("nfn_np", "nfn_np_sine"),
-    "NFN-HNP": Entry("nfn_hnp", "nfn_hnp_sine"),
-    "NFT": Entry("nft", "nft_sine"),
-    "DWSNet": Entry("dws", "dws_sine"),
-    "NeuralGraph": Entry("neural_graph"),
-    "DNG": Entry("dng"),
-}
-TINY: dict[str, dict[str, Any]] = {
-    "sne": {"dim": 8, "heads": 2, "blocks": 1},
-    "nfn_np": {"channels": [4]},
-    "nfn_hnp": {"channels": [4]},
-}
 
 
 class InrConfig(Config):
