@@ -295,8 +295,4 @@ def _passes(node: Node) -> tuple[bool, bool] | None:
     """Tell whether an operation on one input lets positive factors and signs pass; none if unknown."""
     if node.op in _KEEPS_ANY or (node.op in ("mul", "div", "truediv") and not node.tensors):
         return True, True
-    if node.op in _KEEPS_POSITIVE:
-        return True, False
-    if node.op in _KEEPS_SIGN:
-        return False, True
-    return None
+    return (True, False) if node.op in _KEEPS_POSITIVE else (False, True) if node.op in _KEEPS_SIGN else None
