@@ -1,0 +1,55 @@
+"""`bench netspace_optimize`: methods start at the same networks and see no test image before the end."""
+
+import math
+
+import pytest
+import torch
+
+from tests.evaluate.protocols.netspace import smoke
+from weightatlas.evaluate.protocols import netspace_reconstruct
+from weightatlas.evaluate.protocols.netspace_optimize import (
+    CODES,
+    COLUMNS,
+    FREE,
+    STARTS,
+    SUBSPACE,
+    charts_of,
+    netspace_optimize,
+    starts,
+)
+from weightatlas.evaluate.protocols.netspace_reconstruct import ReconstructConfig
+from weightatlas.evaluate.protocols.registry import settings_of
+
+
+@pytest.fixture(scope="module")
+def records(netspace_cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("records") / "r.json"
+    return netspace_optimize("smoke", out, (0,), netspace_cache)
+
+
+def test_methods_stand_side_by_side(records) -> None:
+    named = {(r.method, r.metric): r for r in records}
+    for method, kind in ((CODES, "ours"), (FREE, "baseline"), (SUBSPACE, "baseline")):
+        assert all(named[method, metric].kind == kind for metric in COLUMNS)
+        assert named[f"{method}, four architectures", "accuracy, step 3"].kind == kind
+    assert named[CODES, "numbers moved"].value == named[SUBSPACE, "numbers moved"].value == 64
+    assert named[FREE, "numbers moved"].value == 3818
+    assert all(math.isfinite(r.value) for r in records)
+    published = [r for r in records if r.kind == "published"]
+    assert len(published) == 10
+
+
+def test_baselines_start_at_the_originals_and_random_starts_at_the_same_networks(netspace_cache) -> None:
+    there = smoke("netspace_digits", netspace_cache)
+    settings = settings_of("netspace_reconstruct", "smoke", ReconstructConfig, {})
+    encoder = netspace_reconstruct.trained(there, "netspace", 0, settings)
+    field = netspace_reconstruct.single(there, settings.engine)
+    codes, originals, names = starts(encoder, field, 1, 0)
+    assert names == list(STARTS)
+    order = field.scores["test"].argsort()
+    assert torch.equal(originals[0], field.parts["test"][order[0]])
+    charts = charts_of(encoder, field, codes, originals, 0)
+    assert torch.equal(charts[FREE].decode(charts[FREE].start), originals)
+    assert torch.equal(charts[SUBSPACE].decode(charts[SUBSPACE].start), originals)
+    decoded = charts[CODES].decode(charts[CODES].start)
+    torch.testing.assert_close(decoded[3], originals[3])
