@@ -70,7 +70,6 @@ def test_slurm_does_every_task_and_names_a_dead_job(slurm_executor: Executor, tm
         list(slurm_executor.map(fail, [1]))
     with pytest.raises(RunError, match="ended without a result"):
         list(slurm_executor.map(die_once, [str(tmp_path / "marker")]))
-    assert list(slurm_executor.map(die_once, [str(tmp_path / "marker")])) == ["done"]
 
 
 def test_a_dead_worker_process_is_named(tmp_path: Path) -> None:
