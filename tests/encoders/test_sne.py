@@ -176,6 +176,18 @@ def test_scaling_is_per_kind_and_commutes_with_permutation():
     assert sne("safe", scale="none").spread.unique().tolist() == [1.0]  # type: ignore[union-attr]
 
 
+def test_embeddings_of_training_networks_vary_as_much_as_one():
+    encoder, name = sne("safe"), "cnn_unterthiner"
+    batch = batch_of(values(name, 16), spec(name))
+    raw = sne("safe", standardize=False)
+    raw.adapt(batch)
+    encoder.adapt(batch)
+    found = encoder.embed(batch)
+    torch.testing.assert_close(found.mean(0), torch.zeros(8), rtol=0, atol=1e-3)
+    assert float(found.var(0, correction=0).mean()) == pytest.approx(1, rel=1e-2)
+    assert float(raw.embed(batch).var(0).mean()) < 0.1
+
+
 def test_many_chunks_are_sampled():
     few = sne("safe", chunks={"mode": "row", "most": 4})
     assert few.embed(batch_of(values("cnn_unterthiner"), spec("cnn_unterthiner"))).shape == (2, 8)

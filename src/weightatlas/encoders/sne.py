@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Encoded, Encoder, encoders
+from weightatlas.encoders.base import Encoded, Encoder, encoders, packs
 from weightatlas.encoders.set_blocks import SetEncoder
 from weightatlas.encoders.set_packing import Budget, encode_sets, in_passes, sizes_of
 from weightatlas.encoders.sne_plan import KINDS, Plan, Positions, plan_of
@@ -36,6 +36,9 @@ class SneConfig(Config):
         positions: Which positions are added.
         scale: "type" divides weights by their spread per kind of tensor, measured on the training
             networks; "none" takes them as they are.
+        standardize: Center and scale the embedding by what the untrained encoder gives training networks.
+            Without it, embeddings of different networks differ by 2 % of their size at first, and heads
+            learn the mean.
         pass_items: Scalars, chunks or layers of one pass; bounds the memory.
         keep_items: Up to this many of them in a batch, activations are kept for the backward pass; of
             more, they are computed again.
@@ -49,6 +52,7 @@ class SneConfig(Config):
     chunks: ChunkConfig = ChunkConfig()
     positions: Positions = Positions()
     scale: Literal["type", "none"] = "type"
+    standardize: bool = True
     pass_items: int = Field(default=2**16, ge=1)
     keep_items: int = Field(default=2**19, ge=1)
 
@@ -82,6 +86,8 @@ class Sne(Encoder):
     name = "sne"
     config: SneConfig
     spread: Float[Tensor, " kinds"]
+    center: Float[Tensor, " dim"]
+    width: Float[Tensor, " dim"]
 
     def __init__(self, config: SneConfig, spec: NetworkSpec | None = None) -> None:
         super().__init__(config, None)
@@ -91,12 +97,25 @@ class Sne(Encoder):
         self.of_layer = SetEncoder(*sizes, stacks=config.stacks)
         self.of_network = SetEncoder(*sizes, seeds=config.seeds, stacks=config.stacks)
         self.register_buffer("spread", torch.ones(len(KINDS)))
+        self.register_buffer("center", torch.zeros(config.seeds * config.dim))
+        self.register_buffer("width", torch.ones(config.seeds * config.dim))
 
     @torch.no_grad()
     def adapt(self, batch: Batch) -> None:
-        """Measure the spread of each kind of tensor on training networks, relative to zero."""
-        if self.config.scale == "none":
-            return
+        """Measure the spread of each kind of tensor, and then of embeddings, on training networks."""
+        if self.config.scale == "type":
+            self._measure(batch)
+        if self.config.standardize:
+            self.center.zero_()
+            self.width.fill_(1.0)
+            few = [Weights(g.values[:ADAPT_ROWS], g.spec, g.rows[:ADAPT_ROWS]) for g in batch]
+            found = torch.cat([self.encode_groups(pack) for pack in packs(few, ADAPT_ROWS)]).double()
+            self.center.copy_(found.mean(0))
+            # One unit for all: numbers that hardly vary at first would swing wildly in units of their own.
+            self.width.copy_(found.std(0, correction=0).square().mean().sqrt().clamp(min=FLOOR))
+
+    def _measure(self, batch: Batch) -> None:
+        """Measure the root mean square of each kind of tensor."""
         squares = torch.zeros(2, len(KINDS), dtype=torch.float64)
         for group in batch:
             values = group.values[:ADAPT_ROWS].double().square().sum(0).cpu()
@@ -122,7 +141,8 @@ class Sne(Encoder):
         chunks = self._chunks(parts)
         tensors = self._tensors(parts, chunks)
         layers = self._layers(parts, tensors)
-        return self._networks(parts, layers).float()
+        embedding = self._networks(parts, layers)
+        return ((embedding - self.center) / self.width).float()
 
     def _plan(self, spec: NetworkSpec) -> Plan:
         config = self.config
