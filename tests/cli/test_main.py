@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import subprocess
 import sys
 
@@ -128,3 +129,13 @@ def test_find_prefers_the_longest_verb():
     assert find(["fit", "sane"]) == "fit"
     assert find(["zoo"]) is None
     assert "Exit codes" in overview()
+
+
+def test_the_budget_reaches_the_library(zoo, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setenv("WEIGHTATLAS_MEMORY_MB", "1")
+    assert main(["zoo", "info", str(zoo), "--memory-budget", "300", "--json"]) == 0
+    assert os.environ["WEIGHTATLAS_MEMORY_MB"] == "300"
+    out = str(zoo.parent / "refused")
+    words = ["zoo", "populate", "digits", "--tier", "smoke", "--out", out, "--memory-budget", "lots"]
+    assert main(words) == 1
+    assert "The memory budget 'lots' is no number" in capsys.readouterr().err

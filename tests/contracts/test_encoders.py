@@ -21,6 +21,11 @@ from weightatlas.weights.spec import NetworkSpec
 NAMES = encoders.names()
 
 
+def near(name: str) -> dict[str, float]:
+    """How close equal embeddings must be. SNE's are amplified: they differ by 2 % of their size before."""
+    return {"rtol": 1e-3, "atol": 1e-3} if name == "sne" else {"rtol": 1e-4, "atol": 1e-5}
+
+
 def other_spec() -> NetworkSpec:
     return spec_of(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)), (4,))
 
@@ -55,9 +60,9 @@ def test_embeddings_are_finite_vectors_in_the_callers_order(name: str):
     assert embedded.dtype == torch.float32
     assert bool(torch.isfinite(embedded).all())
     turned = encoder.embed(batch_of(values.flip(0), small.spec()))
-    torch.testing.assert_close(turned.flip(0), embedded, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(turned.flip(0), embedded, **near(name))
     parts = encoder.embed(batch_of(values, small.spec()), chunk=2)
-    torch.testing.assert_close(parts, embedded, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(parts, embedded, **near(name))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -117,7 +122,7 @@ def test_other_layouts_are_encoded_or_refused_by_name(name: str):
     if encoder.accepts == "any":
         both = Batch((weights_of(small.values(2), small.spec()), _after(others, 2)))
         alone = encoder.embed(others)
-        torch.testing.assert_close(encoder.embed(both)[2:], alone, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(encoder.embed(both)[2:], alone, **near(name))
 
 
 def _after(batch: Batch, start: int):

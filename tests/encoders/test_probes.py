@@ -32,7 +32,7 @@ def test_permuted_networks_answer_alike_and_wrongly_permuted_ones_do_not():
     wrong = values.clone()
     wrong[:, :24] = values[:, :24].reshape(5, 6, 4).roll(1, 1).reshape(5, 24)
     here, there, other = (
-        encoder.encode(weights_of(v, small.spec())).embedding for v in (values, moved, wrong)
+        encoder.encode(weights_of(v, small.spec())).embedding.detach() for v in (values, moved, wrong)
     )
     assert float((here - there).abs().max()) < 1e-9
     assert float((here - other).abs().max()) > 1e-4

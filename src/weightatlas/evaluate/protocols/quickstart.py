@@ -28,6 +28,7 @@ from weightatlas.evaluate.ranking import rank
 from weightatlas.latent.charts import chart_of
 from weightatlas.latent.refine import RefineConfig
 from weightatlas.latent.sample import choose_anchors, generate
+from weightatlas.latent.samplers import SampleConfig
 from weightatlas.predict.property import PropertyPredictor
 from weightatlas.progress import track
 from weightatlas.results import Kind, Record, append_records, stamped
@@ -183,7 +184,15 @@ def _generate(story: Story, size: Size, seed: int) -> None:
             with torch.no_grad():
                 codes = encoder.encode(weights_of(anchors[:256], stage.spec)).codes
             sets[f"{method}, PCA + KDE"] = generate(encoder, codes, stage.spec, size.generated, generator)
-            around = generate(encoder, codes, stage.spec, size.generated, generator, "kde_joint", 0.1)
+            around = generate(
+                encoder,
+                codes,
+                stage.spec,
+                size.generated,
+                generator,
+                "kde_joint",
+                SampleConfig(bandwidth=0.1),
+            )
             sets[f"{method}, KDE around anchors"] = around
             bar.advance(note=method)
     known = surroundings(stage.train_values, stage.spec, lineage=stage.lineage("train"))
