@@ -19,6 +19,7 @@ from weightatlas.runtime import memory_budget
 from weightatlas.weights.spec import NetworkSpec
 
 log = logging.getLogger("weightatlas")
+QUERIES, TIMED = 256, 4096  # queries, and queries of all networks together, on which engines are timed
 
 
 class Population:
@@ -135,8 +136,11 @@ def fastest(options: dict[str, Any], weights: Tensor, inputs: Tensor, shared: bo
         shared: Whether all networks see the same inputs.
         graded: Whether to time the backward pass too.
     """
-    weights = weights[: 16 * options["workers"]].detach().requires_grad_(graded)
-    inputs = (inputs[:64] if shared else inputs[: len(weights), :64]).detach()
+    # As many queries as the call has, up to a bound: engines differ in what more of them cost.
+    queries = min(len(inputs) if shared else inputs.shape[1], QUERIES)
+    rows = min(16 * options["workers"], max(TIMED // max(queries, 1), 2 * options["workers"]))
+    weights = weights[:rows].detach().requires_grad_(graded)
+    inputs = (inputs[:queries] if shared else inputs[: len(weights), :queries]).detach()
     laps: dict[str, Callable[[], None]] = {}
     made: dict[str, Engine] = {}
     for name in engines.names():
