@@ -38,7 +38,7 @@ def test_every_row_has_every_number(records) -> None:
 def test_rows_differ_in_what_they_are_trained_on(records) -> None:
     seen, _ = records
     (every, first), (ends, second), (plain, third) = seen.values()
-    assert [len(group) for group in every] == [5, 5, 5, 5]
+    assert [len(group) for group in every] == [6, 6, 6, 6]
     assert [group.spec.params for group in ends] == [1250, 11338]
     assert len(plain.groups) == 4
     assert (first.space.ladder, second.space.ladder, third.space.ladder) == (1.0, 1.0, 0.0)
