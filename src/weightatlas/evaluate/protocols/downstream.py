@@ -52,7 +52,7 @@ class DownstreamConfig(Config):
 cards["downstream"] = Card(
     "fine-tuning curves and ensembles of generated networks beside scratch and zoo networks",
     "digits",
-    {"smoke": 0.3, "laptop": None, "paper": None},
+    {"smoke": 0.3, "laptop": 4, "paper": None},
     ("accuracy after 0", "accuracy after 1", "accuracy after 5", "accuracy after 25", "ensemble accuracy"),
 )
 
