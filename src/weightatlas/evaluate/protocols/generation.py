@@ -58,7 +58,7 @@ class GenerationConfig(Training):
 cards["generation"] = Card(
     "new networks near good ones beside averaged anchors, noise and nearest neighbors",
     "digits",
-    {"smoke": 0.2, "laptop": 9, "paper": None},
+    {"smoke": 0.2, "laptop": 13, "paper": None},
     COLUMNS,
 )
 
@@ -73,8 +73,8 @@ def generation(
     of them, which alone makes averages of codes meaningful. Anchors are chosen by validation accuracy
     among training networks; test images only judge.
 
-    Wall time on two cores for three seeds: smoke under half a minute, laptop about 9 minutes, of which 8
-    are the zoo and the trainings of `bench losses`; after that bench, with the same cache, about one.
+    Wall time on two cores for three seeds: smoke under half a minute, laptop about 13 minutes, of which 8
+    are the zoo and the trainings of `bench losses` and 4 the imitations.
 
     Args:
         tier: "smoke", "laptop" or "paper".
