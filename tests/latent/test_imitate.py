@@ -7,7 +7,7 @@ from tests.encoders.test_activation import made
 from tests.latent.rings import seeded
 from weightatlas.errors import ConfigError
 from weightatlas.latent.charts import free_chart
-from weightatlas.latent.imitate import imitate, imitations, mixture, parents_of
+from weightatlas.latent.imitate import imitate, imitations, mixture, parents_of, wider_pool
 from weightatlas.latent.refine import RefineConfig, distance
 from weightatlas.population.forward import Population
 
@@ -63,3 +63,35 @@ def test_imitations_work_better_than_the_noise_they_start_from() -> None:
 
     assert gap(ours) < gap(still)
     assert torch.cdist(ours, values).amin(1).min() > 0.1 * values.norm(dim=1).mean()
+
+
+def test_known_outputs_of_anchors_are_not_computed_again() -> None:
+    encoder, network, spec, values = made("digits_cnn", count=4)
+    run = Population(network, spec, engine="batched", workers=1)
+    inputs, settings = encoder.queries, {"parents": 2, "config": RefineConfig(steps=2, batch=32)}
+    outputs = run.outputs_no_grad(values, inputs)
+    plain = imitations(values, spec, run, inputs, 3, seeded(1), **settings)
+    assert torch.equal(
+        imitations(values, spec, run, inputs, 3, seeded(1), **settings, outputs=outputs), plain
+    )
+    other = imitations(values, spec, run, inputs, 3, seeded(1), **settings, outputs=outputs.flip(1))
+    assert not torch.equal(other, plain)
+
+
+def test_a_wider_pool_begins_with_the_images_and_goes_on_with_blends_of_moved_ones() -> None:
+    images = torch.zeros(2, 1, 6, 6)
+    images[0, 0, 2, 3], images[1, 0, 3, 2] = 1.0, 2.0
+    pool = wider_pool(images, 40, seeded(3))
+    assert torch.equal(pool[:2], images)
+    assert torch.equal(wider_pool(images, 40, seeded(3)), pool)
+    made_up = pool[2:].flatten(1)
+    assert (made_up.amax(1) <= 2).all()
+    assert (made_up.count_nonzero(1) <= 2).all()
+    places = {tuple(place) for place in pool[2:, 0].nonzero()[:, 1:].tolist()}
+    assert places <= {(row, column) for row in range(1, 5) for column in range(1, 5)}
+    assert len(places) > 9  # the two places alone, if nothing moved
+    still = wider_pool(images, 40, seeded(3), shift=0)[2:, 0].nonzero()[:, 1:]
+    assert {tuple(place) for place in still.tolist()} == {(2, 3), (3, 2)}
+    assert torch.equal(wider_pool(images, 1, seeded()), images[:1])
+    with pytest.raises(ConfigError, match="not by -1"):
+        wider_pool(images, 5, seeded(), shift=-1)

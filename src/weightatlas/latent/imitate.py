@@ -50,6 +50,55 @@ def mixture(
     return mixed
 
 
+def wider_pool(
+    queries: Float[Tensor, "queries channels height width"],
+    count: int,
+    generator: torch.Generator,
+    shift: int = 1,
+) -> Float[Tensor, "count channels height width"]:
+    """Make more unlabelled images from a few: moved by some pixels, and blended in pairs
+    with uniform shares.
+
+    Where imitators and anchors are compared on such images too, imitators follow anchors between
+    the training images instead of only on them (blends as in Zhang et al., mixup, 2018).
+
+    Example:
+        >>> wider_pool(torch.zeros(3, 1, 8, 8), 10, torch.Generator()).shape
+        torch.Size([10, 1, 8, 8])
+
+    Args:
+        queries: Unlabelled images of the training split.
+        count: How many to make; the first are the originals themselves, as far as they fit.
+        generator: Source of pairs, shares and moves.
+        shift: Largest move in each direction, in pixels; what is moved in repeats the border.
+
+    Raises:
+        ConfigError: The shift is below 0.
+    """
+    if shift < 0:
+        raise ConfigError(f"Images are moved by 0 pixels or more, not by {shift}.")
+    kept = queries[:count]
+    more = count - len(kept)
+    if not more:
+        return kept
+    pairs = torch.randint(len(queries), (2, more), generator=generator, device=generator.device)
+    first, second = (_moved(queries[row.to(queries.device)], shift, generator) for row in pairs)
+    share = torch.rand(more, 1, 1, 1, generator=generator, device=generator.device).to(queries)
+    return torch.cat([kept, share * first + (1 - share) * second])
+
+
+def _moved(
+    images: Float[Tensor, "images channels height width"], shift: int, generator: torch.Generator
+) -> Float[Tensor, "images channels height width"]:
+    """Move each image by its own number of pixels, by one gather."""
+    _, _, height, width = images.shape
+    moves = torch.randint(-shift, shift + 1, (2, len(images), 1), generator=generator).to(images.device)
+    rows = (torch.arange(height, device=images.device) + moves[0]).clamp(0, height - 1)
+    columns = (torch.arange(width, device=images.device) + moves[1]).clamp(0, width - 1)
+    each = torch.arange(len(images), device=images.device)[:, None, None]
+    return images[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
 def imitate(
     chart: Chart,
     population: Population,
@@ -92,6 +141,7 @@ def imitations(
     parents: int = 5,
     lr: float = 1e-2,
     config: RefineConfig = RefineConfig(steps=300),  # noqa: B008 (frozen)
+    outputs: Float[Tensor, "anchors queries classes"] | None = None,
 ) -> Float[Tensor, "count params"]:
     """Make new networks: noise far beyond what anchors survive, then imitation of mixtures of anchors.
 
@@ -111,8 +161,10 @@ def imitations(
         parents: Anchors mixed into each target.
         lr: Learning rate of the imitation.
         config: Steps, batch and loss of the imitation.
+        outputs: Outputs of the anchors on all queries, if they are already known.
     """
-    outputs = population.outputs_no_grad(anchors, queries)
+    if outputs is None:
+        outputs = population.outputs_no_grad(anchors, queries)
     chart = free_chart(noise_around(anchors, count, generator, spec, sigma), lr)
     parents = min(parents, len(anchors))
     return imitate(chart, population, outputs, queries, generator, parents, config).weights

@@ -4,15 +4,19 @@ import pytest
 import torch
 
 from weightatlas.evaluate.protocols.downstream import (
+    FRESH,
     OURS,
     DownstreamConfig,
     downstream,
     early_anchors,
     ensemble_accuracy,
+    imitators,
 )
+from weightatlas.latent.refine import RefineConfig
 from weightatlas.results import Record
+from weightatlas.runtime import generator_of
 
-METHODS = {OURS, "best zoo networks", "noise 0.1 around anchors", "from scratch"}
+METHODS = {OURS, FRESH, "best zoo networks", "noise 0.1 around anchors", "from scratch"}
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +52,18 @@ def test_an_ensemble_of_one_network_is_that_network(there):
     best = there.train_values[there.best][None]
     alone = there.exam.accuracy(there.exam.classes(best))[0]
     assert ensemble_accuracy(there, best.repeat(3, 1), 3) == pytest.approx(float(alone))
+
+
+def test_fresh_imitators_differ_in_their_start_alone(there):
+    anchors, pool = there.train_values[:4], there.pool.inputs[:128]
+    outputs = there.population.outputs_no_grad(anchors, pool)
+    sets = []
+    for sigma in (0.2, 0.4):
+        config = RefineConfig(steps=8, batch=64)
+        generator = generator_of("imitators")
+        sets.append(imitators(there.population, anchors, outputs, pool, 3, generator, config, sigma))
+    (near, fresh), (far, again) = sets
+    assert torch.equal(fresh, again)  # the same mixtures and steps, wherever the others start
+    assert not torch.equal(near, far)
+    distances = [torch.cdist(each, anchors).amin(1).mean() for each in (near, far, fresh)]
+    assert distances[0] < distances[1] < distances[2]

@@ -140,15 +140,17 @@ def imitation_records(there: Stage, sigma: float, seed: int, settings: Generatio
     anchors, pool = anchors_of(there, settings.anchors), there.pool.inputs
     config = RefineConfig(steps=settings.steps, seed=seed)
     generator = generator_of("imitation", sigma, seed)
+    outputs = there.answers(f"anchors {settings.anchors}", anchors)
     made = imitations(
-        anchors, there.spec, there.population, pool, settings.count, generator, sigma, config=config
+        *(anchors, there.spec, there.population, pool, settings.count, generator, sigma),
+        config=config,
+        outputs=outputs,
     )
     sets, rivals = {f"imitation, noise {sigma:g}": made}, []
     if sigma == settings.sigmas[0]:
         rivals = ["fresh networks that imitate"]
         keys = torch.tensor([key_of("fresh imitation", seed, i) for i in range(settings.count)])
         chart = free_chart(initialize(there.spec, keys, ["kaiming_normal"] * settings.count), lr=1e-2)
-        outputs = there.population.outputs_no_grad(anchors, pool)
         parents = min(5, len(anchors))
         fresh = imitate(chart, there.population, outputs, pool, generator, parents, config)
         sets[rivals[0]] = fresh.weights

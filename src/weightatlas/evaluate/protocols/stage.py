@@ -168,6 +168,16 @@ class Stage:
             self._targets[name] = cache_targets(self.population, values, self.pool.inputs).outputs
         return self._targets[name]
 
+    def answers(
+        self, name: str, values: Float[Tensor, "networks params"]
+    ) -> Float[Tensor, "networks pool classes"]:
+        """Return the outputs of chosen networks on the whole query pool; the same name computes them once."""
+        known = self._targets.get(f"chosen: {name}")
+        if known is None or len(known) != len(values):
+            known = self.population.outputs_no_grad(values, self.pool.inputs)
+            self._targets[f"chosen: {name}"] = known
+        return known
+
     def about(self, bench: str, seed: int = 0) -> dict[str, Any]:
         """Fields that all records of one bench and seed share."""
         return {
