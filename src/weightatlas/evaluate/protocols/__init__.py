@@ -5,6 +5,7 @@ from weightatlas.evaluate.protocols import downstream as downstream
 from weightatlas.evaluate.protocols import generation as generation
 from weightatlas.evaluate.protocols import inr_frequency as inr_frequency
 from weightatlas.evaluate.protocols import losses as losses
+from weightatlas.evaluate.protocols import netspace_cifar as netspace_cifar
 from weightatlas.evaluate.protocols import netspace_ladder as netspace_ladder
 from weightatlas.evaluate.protocols import netspace_optimize as netspace_optimize
 from weightatlas.evaluate.protocols import netspace_reconstruct as netspace_reconstruct

@@ -50,6 +50,7 @@ class ReconstructConfig(Config):
         methods: Rows to measure, of "netspace" and "netspace, distillation alone".
         pairs: Paths: the i-th worst with the i-th best test network, by validation accuracy.
         positions: Places on a path.
+        held: Networks that validate, and as many that test; by default 16 of 132, as published.
         engine: Engine that executes networks.
     """
 
@@ -59,6 +60,7 @@ class ReconstructConfig(Config):
     methods: tuple[str, ...] = tuple(METHODS)
     pairs: int = Setting(default=6, ge=1)
     positions: int = Setting(default=26, ge=3)
+    held: int | None = Setting(default=None, ge=2)
     engine: str = "batched"
 
 
@@ -84,25 +86,31 @@ def netspace_reconstruct(
         changes: Settings that differ from `presets/benches/netspace_reconstruct.yaml`.
     """
     settings = settings_of(BENCH, tier, ReconstructConfig, changes)
-    units = [Unit("nearest training network", 0, partial(trivial_records, settings=settings))]
-    units += [Unit("raw weights", 0, partial(line_records, settings=settings))]
-    units += [
-        Unit(row, seed, partial(row_records, row=row, seed=seed, settings=settings))
+    return run_units(BENCH, tier, out, settings.recipe, units_of(BENCH, settings, seeds), cache=cache)
+
+
+def units_of(bench: str, settings: ReconstructConfig, seeds: Sequence[int]) -> list[Unit]:
+    """List what a bench of one architecture measures: trivial rebuilds, straight lines, and every row."""
+    once = {"nearest training network": trivial_records, "raw weights": line_records}
+    units = [Unit(name, 0, partial(found, settings=settings, bench=bench)) for name, found in once.items()]
+    return units + [
+        Unit(row, seed, partial(row_records, row=row, seed=seed, settings=settings, bench=bench))
         for seed in seeds
         for row in settings.methods
     ]
-    return run_units(BENCH, tier, out, settings.recipe, units, cache=cache)
 
 
 @lru_cache(maxsize=2)
-def single(there: Stage, engine: str) -> Field:
+def single(there: Stage, engine: str, held: int | None = None) -> Field:
     """Return the networks of the bench: every one stopped at an epoch of its own."""
-    return field_of(there.zoo, spread=True, engine=engine)
+    return field_of(there.zoo, spread=True, engine=engine, held=held)
 
 
-def row_records(there: Stage, row: str, seed: int, settings: ReconstructConfig) -> list[Record]:
+def row_records(
+    there: Stage, row: str, seed: int, settings: ReconstructConfig, bench: str = BENCH
+) -> list[Record]:
     """Train one row with one seed, rebuild the test networks, walk between them."""
-    field = single(there, settings.engine)
+    field = single(there, settings.engine, settings.held)
     encoder = trained(there, row, seed, settings)
     with torch.no_grad():
         rebuilt = encoder.reconstruct(field.weights("test"))
@@ -111,14 +119,14 @@ def row_records(there: Stage, row: str, seed: int, settings: ReconstructConfig) 
     path = between_codes(encoder, weights_of(start, field.spec), weights_of(end, field.spec), positions)
     ratio = {"parameters per code number": field.spec.params / encoder.config.dim}
     return [
-        *judged(there, field, rebuilt, row, "ours", seed, ratio),
-        *walked(there, field, path, (start, end), positions, row, "ours", seed),
+        *judged(there, field, rebuilt, row, "ours", seed, ratio, bench),
+        *walked(there, field, path, (start, end), positions, row, "ours", seed, bench),
     ]
 
 
-def trivial_records(there: Stage, settings: ReconstructConfig) -> list[Record]:
+def trivial_records(there: Stage, settings: ReconstructConfig, bench: str = BENCH) -> list[Record]:
     """Rebuild every test network as a training network, or as their mean; raw and aligned."""
-    field = single(there, settings.engine)
+    field = single(there, settings.engine, settings.held)
     train, test = field.parts["train"], field.parts["test"]
     best = train[int(field.scores["train"].argmax())]
     turned = aligned(train, best, field.spec), aligned(test, best, field.spec)
@@ -131,13 +139,13 @@ def trivial_records(there: Stage, settings: ReconstructConfig) -> list[Record]:
     }
     found = []
     for name, rebuilt in sets.items():
-        found += judged(there, field, rebuilt, name, "baseline")
+        found += judged(there, field, rebuilt, name, "baseline", bench=bench)
     return found
 
 
-def line_records(there: Stage, settings: ReconstructConfig) -> list[Record]:
+def line_records(there: Stage, settings: ReconstructConfig, bench: str = BENCH) -> list[Record]:
     """Walk between the same networks on raw weights, on aligned weights, and repaired."""
-    field = single(there, settings.engine)
+    field = single(there, settings.engine, settings.held)
     start, end = anchors(field, settings.pairs)
     positions = torch.linspace(0, 1, settings.positions)
     inputs = there.pool.inputs[:512].to(start)
@@ -152,7 +160,7 @@ def line_records(there: Stage, settings: ReconstructConfig) -> list[Record]:
     )
     found = []
     for name, path in paths.items():
-        found += walked(there, field, path, (start, end), positions, name, "baseline")
+        found += walked(there, field, path, (start, end), positions, name, "baseline", bench=bench)
     return found
 
 
@@ -172,6 +180,7 @@ def judged(
     kind: Kind,
     seed: int = 0,
     further: dict[str, float] | None = None,
+    bench: str = BENCH,
 ) -> list[Record]:
     """Compare rebuilt networks with their originals on the test images."""
     from scipy.stats import spearmanr
@@ -188,9 +197,9 @@ def judged(
         "original accuracy": float(true.mean()),
         **(further or {}),
     }
-    about = {"method": method, "kind": kind, "n": len(test), **there.about(BENCH, seed)}
+    about = {"method": method, "kind": kind, "n": len(test), **there.about(bench, seed)}
     return [
-        *found.records(method, kind, **there.about(BENCH, seed)),
+        *found.records(method, kind, **there.about(bench, seed)),
         *(Record.build({**about, "metric": name, "value": value}) for name, value in numbers.items()),
     ]
 
@@ -204,13 +213,14 @@ def walked(
     method: str,
     kind: Kind,
     seed: int = 0,
+    bench: str = BENCH,
 ) -> list[Record]:
     """Measure test accuracy along paths."""
     exam = field.exam(there)
     accuracy = exam.accuracy(exam.classes(path.flatten(0, 1))).view(path.shape[:2])
     original = torch.stack([exam.accuracy(exam.classes(end)) for end in ends], dim=1)
     measured = measure_paths(accuracy, positions, original)
-    return measured.records(method, kind, **there.about(BENCH, seed))
+    return measured.records(method, kind, **there.about(bench, seed))
 
 
 def trained(there: Stage, row: str, seed: int, settings: ReconstructConfig) -> PrepAutoencoder:
@@ -221,7 +231,7 @@ def trained(there: Stage, row: str, seed: int, settings: ReconstructConfig) -> P
     """
     if row not in METHODS:
         raise ConfigError(f"There is no row '{row}'.", todo=f"Rows: {', '.join(METHODS)}.")
-    field, chosen = single(there, settings.engine), preset(settings.preset)
+    field, chosen = single(there, settings.engine, settings.held), preset(settings.preset)
     encoder = create_encoder(chosen.encoder, field.spec, seed, **chosen.settings)
     if not isinstance(encoder, PrepAutoencoder):
         raise ConfigError(f"The preset '{settings.preset}' is of '{encoder.name}', which has no PReps.")

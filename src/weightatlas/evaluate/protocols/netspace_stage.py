@@ -54,7 +54,7 @@ class Field:
         return exam_of(self.population, inputs.to(stage.device), labels)
 
 
-def field_of(zoo: Zoo, spread: bool = False, engine: str = "batched") -> Field:
+def field_of(zoo: Zoo, spread: bool = False, engine: str = "batched", held: int | None = None) -> Field:
     """Take every network of a zoo once: as it ended, or each at a stop epoch of its own.
 
     Parts are drawn by a hash of the network; in each, stop epochs are spread over all that were kept.
@@ -64,6 +64,7 @@ def field_of(zoo: Zoo, spread: bool = False, engine: str = "batched") -> Field:
         zoo: Networks of one architecture.
         spread: Stop each network at another epoch.
         engine: Engine that executes networks.
+        held: Networks in the validation and in the test part; by default the published share.
 
     Raises:
         ZooError: There are too few networks for three parts.
@@ -74,7 +75,7 @@ def field_of(zoo: Zoo, spread: bool = False, engine: str = "batched") -> Field:
     values, spec = folded(zoo.weights().values, zoo.spec)
     where = {(name, step): row for row, (name, step) in enumerate(zip(names, steps, strict=True))}
     chosen = {}
-    for part, members in _shares(order).items():
+    for part, members in _shares(order, held).items():
         stops = [kept[i * len(kept) // len(members)] if spread else kept[-1] for i in range(len(members))]
         chosen[part] = torch.tensor([where[pair] for pair in zip(members, stops, strict=True)])
     scores = torch.from_numpy(zoo.column("val_acc").astype("float32"))
@@ -87,10 +88,10 @@ def field_of(zoo: Zoo, spread: bool = False, engine: str = "batched") -> Field:
     )
 
 
-def _shares(order: list[str]) -> dict[str, list[str]]:
-    """Cut networks 100 : 16 : 16."""
+def _shares(order: list[str], held: int | None) -> dict[str, list[str]]:
+    """Cut networks 100 : 16 : 16, or so that `held` are in each of the last two parts."""
     count, total = len(order), sum(SHARES)
-    held = max(count * SHARES[1] // total, 2)
+    held = held or max(count * SHARES[1] // total, 2)
     if count < 3 * held:
         raise ZooError(f"{count} networks are too few for training, validation and test parts.")
     first = count - 2 * held
