@@ -6,6 +6,7 @@ from torch import nn
 
 from tests.weights.plain_spec import plain_spec
 from weightatlas.errors import DataError, SpecError
+from weightatlas.weights.spec import NetworkSpec, TensorSpec
 from weightatlas.weights.vector import check, flatten, signature_of, to_state_dict, unflatten
 
 
@@ -20,6 +21,34 @@ def test_state_dicts_come_back_bit_for_bit(dtype: torch.dtype) -> None:
         assert back[name].dtype == value.dtype
         assert torch.equal(back[name], value)
     network.load_state_dict(back, strict=True)
+
+
+def test_a_tensor_without_axes_is_a_number_among_others() -> None:
+    number = TensorSpec(name="temperature", shape=(), role="other", axes=(), layer=0)
+    spec = NetworkSpec(tensors=(number,))
+    values = flatten([{"temperature": torch.tensor(0.5)}], spec)
+    assert unflatten(values[0], spec)["temperature"].shape == ()
+    assert unflatten(values, spec)["temperature"].shape == (1,)
+    assert to_state_dict(values[0], spec)["temperature"] == 0.5
+
+
+def test_tied_tensors_with_different_numbers_are_refused() -> None:
+    first, bias = plain_spec(nn.Linear(3, 3)).tensors
+    spec = NetworkSpec(tensors=(first.replace(name="0.weight", aliases=("1.weight",)), bias))
+    state = {"0.weight": torch.randn(3, 3), "bias": torch.zeros(3)}
+    check(state, spec)
+    state["0.weight"][0, 0] = torch.nan
+    check({**state, "1.weight": state["0.weight"].clone()}, spec)
+    state["1.weight"] = state["0.weight"] + 1
+    with pytest.raises(SpecError, match=r"'1.weight' differs from '0.weight'"):
+        flatten([state], spec)
+
+
+def test_complex_numbers_are_refused() -> None:
+    network = nn.Linear(2, 2)
+    state = {**network.state_dict(), "phase": torch.zeros(2, dtype=torch.complex64)}
+    with pytest.raises(SpecError, match="'phase' holds complex numbers"):
+        signature_of(state, plain_spec(network))
 
 
 def test_eight_bit_floats_come_back_bit_for_bit() -> None:

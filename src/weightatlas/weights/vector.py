@@ -95,8 +95,11 @@ def check(state: StateDict, spec: NetworkSpec, *, where: str = "", finite: bool 
             found = tuple(state[tensor.name].shape)
             problems.append(f"'{tensor.name}' has shape {found}, the spec says {tensor.shape}")
     for name, value in state.items():
-        if name not in known and value.is_floating_point():
+        if value.is_complex():
+            problems.append(f"'{name}' holds complex numbers, which rows of real numbers cannot")
+        elif name not in known and value.is_floating_point():
             problems.append(f"'{name}' {tuple(value.shape)} is not in the spec")
+    problems += _untied(state, spec)
     todo = "Import it as its own architecture, or pass the network these weights belong to."
     gather(SpecError, problems, where=where, todo=todo)
     if finite:
@@ -105,6 +108,22 @@ def check(state: StateDict, spec: NetworkSpec, *, where: str = "", finite: bool 
         gather(
             DataError, lines, where=where, todo="The training that made it diverged; leave this network out."
         )
+
+
+def _untied(state: StateDict, spec: NetworkSpec) -> list[str]:
+    """Find tensors that the spec says are one, yet hold different numbers: only one of them would be kept."""
+    problems = []
+    for tensor in spec.tensors:
+        first = state.get(tensor.name)
+        others = [(alias, state[alias]) for alias in tensor.aliases if alias in state]
+        for alias, other in others if first is not None else ():
+            if other.data_ptr() != first.data_ptr() and not _same(first, other):
+                problems.append(f"'{alias}' differs from '{tensor.name}', the spec says they are one tensor")
+    return problems
+
+
+def _same(first: Tensor, other: Tensor) -> bool:
+    return first.shape == other.shape and torch.allclose(first, other.to(first), rtol=0, atol=0, equal_nan=True)
 
 
 def flatten(states: Sequence[StateDict], spec: NetworkSpec) -> Float[Tensor, "networks params"]:
@@ -148,7 +167,7 @@ def unflatten(values: Float[Tensor, "*networks params"], spec: NetworkSpec) -> d
         raise SpecError(f"The weights have {values.shape[-1]} numbers, the spec says {spec.params}.")
     leading = values.shape[:-1]
     return {
-        tensor.name: values[..., start : start + tensor.size].reshape(*leading, *tensor.shape)
+        tensor.name: values[..., start : start + tensor.size].reshape((*leading, *tensor.shape))
         for tensor, start in zip(spec.tensors, spec.offsets, strict=True)
     }
 
