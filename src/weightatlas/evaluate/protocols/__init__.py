@@ -2,6 +2,7 @@
 
 from weightatlas.evaluate.protocols import cnn3 as cnn3
 from weightatlas.evaluate.protocols import downstream as downstream
+from weightatlas.evaluate.protocols import ensembles as ensembles
 from weightatlas.evaluate.protocols import generation as generation
 from weightatlas.evaluate.protocols import inr_frequency as inr_frequency
 from weightatlas.evaluate.protocols import losses as losses
