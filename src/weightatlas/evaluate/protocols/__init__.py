@@ -12,5 +12,6 @@ from weightatlas.evaluate.protocols import netspace_optimize as netspace_optimiz
 from weightatlas.evaluate.protocols import netspace_reconstruct as netspace_reconstruct
 from weightatlas.evaluate.protocols import rebuild as rebuild
 from weightatlas.evaluate.protocols import same_zoo as same_zoo
+from weightatlas.evaluate.protocols import transfer as transfer
 from weightatlas.evaluate.protocols.registry import benches as benches
 from weightatlas.evaluate.protocols.registry import cards as cards

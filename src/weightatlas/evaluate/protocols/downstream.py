@@ -99,7 +99,10 @@ def starts(there: Stage, seed: int, settings: DownstreamConfig) -> dict[str, tup
     """Make the networks that are fine-tuned: method -> its kind and its networks."""
     anchors = early_anchors(there, settings)
     pool, count = there.pool.inputs, settings.count
-    outputs = there.answers(f"early anchors {settings.until} {settings.anchors}", anchors)
+    outputs = there.once(
+        ("answers of early anchors", settings.until, settings.anchors, count),
+        lambda: there.population.outputs_no_grad(anchors, pool),
+    )
     config = RefineConfig(steps=settings.steps, seed=seed)
     made, fresh = imitators(
         there.population, anchors, outputs, pool, count, generator_of("downstream", seed), config

@@ -140,7 +140,9 @@ def imitation_records(there: Stage, sigma: float, seed: int, settings: Generatio
     anchors, pool = anchors_of(there, settings.anchors), there.pool.inputs
     config = RefineConfig(steps=settings.steps, seed=seed)
     generator = generator_of("imitation", sigma, seed)
-    outputs = there.answers(f"anchors {settings.anchors}", anchors)
+    outputs = there.once(
+        ("answers of anchors", settings.anchors), lambda: there.population.outputs_no_grad(anchors, pool)
+    )
     made = imitations(
         *(anchors, there.spec, there.population, pool, settings.count, generator, sigma),
         config=config,

@@ -1,8 +1,9 @@
 """What several benches share: a populated zoo, its exam, its query pool, and what is trivially reached."""
 
+from collections.abc import Callable, Hashable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +22,8 @@ from weightatlas.zoo.lineage import PARTS
 from weightatlas.zoo.populate import populate
 from weightatlas.zoo.recipe import Recipe, load_recipe
 from weightatlas.zoo.zoo import Zoo
+
+T = TypeVar("T")
 
 LABELS = ("train_acc", "val_acc", "test_acc", "generalization_gap", "step")
 
@@ -49,6 +52,7 @@ class Stage:
         self._parts: dict[str, Zoo] = {}
         self._batches: dict[str, Batch] = {}
         self._targets: dict[str, Tensor] = {}
+        self._kept: dict[Hashable, Any] = {}
 
     @property
     def spec(self) -> NetworkSpec:
@@ -168,15 +172,11 @@ class Stage:
             self._targets[name] = cache_targets(self.population, values, self.pool.inputs).outputs
         return self._targets[name]
 
-    def answers(
-        self, name: str, values: Float[Tensor, "networks params"]
-    ) -> Float[Tensor, "networks pool classes"]:
-        """Return the outputs of chosen networks on the whole query pool; the same name computes them once."""
-        known = self._targets.get(f"chosen: {name}")
-        if known is None or len(known) != len(values):
-            known = self.population.outputs_no_grad(values, self.pool.inputs)
-            self._targets[f"chosen: {name}"] = known
-        return known
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Make something that several units of a bench share, and keep it under a key."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def about(self, bench: str, seed: int = 0) -> dict[str, Any]:
         """Fields that all records of one bench and seed share."""
