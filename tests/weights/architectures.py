@@ -194,6 +194,19 @@ def volumes() -> nn.Module:
 
 
 # name -> (constructor, input shape, sizes of the permutation groups)
+class Numbers(nn.Module):
+    """Tensors without axes and without entries beside ordinary ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.temperature = nn.Parameter(torch.tensor(0.5))
+        self.register_buffer("nothing", torch.zeros(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(F.gelu(self.a(x)) * self.temperature)
+
+
 ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], tuple[int, ...]]] = {
     "mlp_layer_norm": (mlp_layer_norm, (5,), (8, 6)),
     "cnn_flatten": (cnn_flatten, (1, 8, 8), (5, 4, 7)),
@@ -209,6 +222,7 @@ ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], tuple[i
     "by_hand": (ByHand, (4, 6), (2,)),
     "torch_attention": (Torch, (4, 4), (8, 2, 8, 8, 2, 10)),
     "words": (Words, (4,), (6,)),
+    "numbers": (Numbers, (3,), (4,)),
 }
 
 

@@ -106,7 +106,7 @@ def layout_of(spec: NetworkSpec, ends: bool = False) -> Layout:
                 Block(index, tuple(keys[key] for key, _ in slots), members, order.numel() // prod(members))
             )
             orders.append(order.flatten())
-            places.append(place.flatten(1))
+            places.append(place.reshape(3, -1))
     uses = tuple(_uses(blocks, slot) for slot in range(len(sizes)))
     leading = [block for pairs in uses for block, axis in pairs if axis == 0]
     leading += [index for index, block in enumerate(blocks) if not block.axes]
@@ -186,7 +186,7 @@ def _cut(
                 moved.append(len(shape))
             shape += [segment.members, segment.positions]
         kept = [axis for axis in range(len(shape)) if axis not in moved]
-        order = part.reshape(shape).permute(*moved, *kept)
+        order = part.reshape(shape).permute((*moved, *kept))
         place = places.reshape(3, *shape).permute(0, *(a + 1 for a in moved), *(a + 1 for a in kept))
         found.append((tuple(slots), order, place))
     return found

@@ -119,12 +119,10 @@ def _permute(values: Shaped[Tensor, "networks params"], perms: Permutations, spe
     perms = tuple(perm.int() for perm in perms)
     chunks = []
     for rows in (slice(start, start + step) for start in starts):
-        some = tuple(perm[rows] for perm in perms)
-        pieces = [
-            permute_tensor(values[rows, part.start : part.stop], part, some).flatten(1)
-            for part in parts_of(spec)
-        ]
-        chunks.append(torch.cat(pieces, dim=1) if pieces else values[rows])
+        some, block = tuple(perm[rows] for perm in perms), values[rows]
+        parts = [(block[:, part.start : part.stop], part) for part in parts_of(spec)]
+        pieces = [permute_tensor(own, part, some).reshape(own.shape) for own, part in parts]
+        chunks.append(torch.cat(pieces, dim=1) if pieces else block)
     return torch.cat(chunks) if len(chunks) != 1 else chunks[0]
 
 

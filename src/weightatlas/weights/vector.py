@@ -112,18 +112,18 @@ def check(state: StateDict, spec: NetworkSpec, *, where: str = "", finite: bool 
 
 def _untied(state: StateDict, spec: NetworkSpec) -> list[str]:
     """Find tensors that the spec says are one, yet hold different numbers: only one of them would be kept."""
-    problems = []
-    for tensor in spec.tensors:
-        first = state.get(tensor.name)
-        others = [(alias, state[alias]) for alias in tensor.aliases if alias in state]
-        for alias, other in others if first is not None else ():
-            if other.data_ptr() != first.data_ptr() and not _same(first, other):
-                problems.append(f"'{alias}' differs from '{tensor.name}', the spec says they are one tensor")
-    return problems
+    pairs = [(tensor.name, alias) for tensor in spec.tensors for alias in tensor.aliases]
+    return [
+        f"'{alias}' differs from '{name}', the spec says they are one tensor"
+        for name, alias in pairs
+        if name in state and alias in state and not _same(state[name], state[alias])
+    ]
 
 
 def _same(first: Tensor, other: Tensor) -> bool:
-    return first.shape == other.shape and torch.allclose(first, other.to(first), rtol=0, atol=0, equal_nan=True)
+    if first.data_ptr() == other.data_ptr() or first.shape != other.shape:
+        return first.shape == other.shape
+    return torch.allclose(first, other.to(first), rtol=0, atol=0, equal_nan=True)
 
 
 def flatten(states: Sequence[StateDict], spec: NetworkSpec) -> Float[Tensor, "networks params"]:
