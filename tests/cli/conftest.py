@@ -23,6 +23,15 @@ def run(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def supervised(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of an encoder that was trained on two properties."""
+    folder = tmp_path_factory.mktemp("cli") / "deep_sets"
+    words = ["--zoo", str(zoo), "--out", str(folder), "--steps", "4", "--width", "8", "--layers", "1"]
+    assert main(["fit", "deep_sets", *words, "--property", "test_acc", "train_acc"]) == 0
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _silent_again():
     yield

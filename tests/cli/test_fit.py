@@ -6,6 +6,7 @@ import pytest
 
 from weightatlas.cli import main
 from weightatlas.encoders.io import encoders
+from weightatlas.predict.job import is_supervised
 
 
 def test_a_run_holds_what_later_verbs_need(run):
@@ -34,7 +35,7 @@ def test_every_method_has_flags(method, capsys):
     names = [name.replace("_", "-") for name in fields if name not in STRUCTURED]
     missing = [name for name in names if f"--{name}" not in text and f"--no-{name}" not in text]
     assert not missing
-    assert "--loss.gamma" in text
+    assert "--property" in text if is_supervised(method) else "--loss.gamma" in text
 
 
 def test_contradicting_flags_are_wrong_usage(zoo, tmp_path, capsys):
@@ -74,3 +75,37 @@ def test_presets_are_defaults_that_flags_change(zoo, tmp_path, capsys):
     assert "Write: weightatlas fit sane --preset sane_small" in capsys.readouterr().err
     assert main(["fit", "sane", "--preset", "sane_smal", *words]) == 1
     assert "no encoder preset 'sane_smal'" in capsys.readouterr().err
+
+
+def test_an_encoder_without_decoder_is_trained_on_properties(zoo, supervised, capsys):
+    assert (supervised / "predictor.json").exists()
+    assert (supervised / "encoder" / "config.json").exists()
+    words = ["--zoo", str(zoo), "--out", str(supervised), "--steps", "4", "--width", "8", "--layers", "1"]
+    assert main(["fit", "deep_sets", *words, "--property", "test_acc", "train_acc", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["steps"] == 4
+    assert facts["properties"] == "test_acc, train_acc"
+
+
+def test_presets_of_supervised_encoders_set_the_head_and_the_regularizer(zoo, tmp_path, capsys):
+    words = ["--zoo", str(zoo), "--out", str(tmp_path / "r"), "--dry-run", "--json"]
+    assert main(["fit", "sne", "--preset", "sne_paper", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["properties"] == "test_acc"
+    with pytest.raises(SystemExit):
+        main(["fit", "sne", "--preset", "sne_paper", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "(default: 0.1)" in text
+    assert "(default: 1000 1000)" in text
+
+
+def test_a_property_no_network_has_is_a_named_error(zoo, tmp_path, capsys):
+    words = ["--zoo", str(zoo), "--out", str(tmp_path / "r"), "--steps", "1", "--property", "test_accuracy"]
+    assert main(["fit", "deep_sets", *words]) == 1
+    assert "test_accuracy" in capsys.readouterr().err
+
+
+def test_a_sweep_of_properties_trains_every_combination(zoo, tmp_path, capsys):
+    words = ["--zoo", str(zoo), "--out", str(tmp_path / "r"), "--steps", "1", "--width", "4", "--layers", "1"]
+    assert main(["fit", "deep_sets", *words, "--sweep", "seed=[0,1]", "--json"]) == 0
+    assert [line["run"] for line in json.loads(capsys.readouterr().out)] == ["seed=0", "seed=1"]
+    assert (tmp_path / "r" / "seed=1" / "predictor.json").exists()

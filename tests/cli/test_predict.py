@@ -30,3 +30,27 @@ def test_without_a_run_only_the_baselines_are_shown(zoo, capsys):
 def test_an_unknown_property_is_a_named_error(zoo, capsys):
     assert main(["predict", str(zoo), "--property", "test_accuracy"]) == 1
     assert "test_accuracy" in capsys.readouterr().err
+
+
+def test_a_supervised_run_predicts_with_its_own_head(zoo, supervised, tmp_path, capsys):
+    assert main(["predict", str(zoo), "--run", str(supervised), "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert {record["metric"].split()[0] for record in records} == {"test_acc", "train_acc"}
+    assert "deep_sets" in {record["method"] for record in records if record["kind"] == "ours"}
+    assert main(["predict", str(zoo), "--run", str(supervised), "--property", "test_acc"]) == 1
+    assert "was trained on test_acc, train_acc, not on test_acc" in capsys.readouterr().err
+
+
+def test_grades_say_how_often_intervals_hold(zoo, supervised, tmp_path, capsys):
+    out, folder = tmp_path / "grades.csv", tmp_path / "saved"
+    words = ["--run", str(supervised), "--grade", "--level", "0.5", "--out", str(out), "--save", str(folder)]
+    assert main(["predict", str(zoo), *words, "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    shares = {r["metric"]: r["value"] for r in records if r["method"] == "deep_sets"}
+    assert 0 <= shares["test_acc abstained"] <= 1
+    if shares["test_acc abstained"] < 1:
+        assert 0 <= shares["test_acc coverage"] <= 1
+    rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
+    row = rows[0]
+    assert float(row["test_acc, deep_sets, low"]) <= float(row["test_acc, deep_sets, high"])
+    assert (folder / "grader.json").exists()

@@ -18,15 +18,18 @@ if TYPE_CHECKING:
 def fit(method: Annotated[str, tyro.conf.Positional], zoo: Path, out: Path) -> None:
     """Train an encoder on the training networks of a zoo; running again continues.
 
+    Encoders that rebuild networks (sane, pca, ...) learn from the networks alone; all others (sne, nfn, ...)
+    are trained together with a head on properties, `test_acc` unless `--property` says otherwise.
     `weightatlas fit METHOD --help` lists all settings of a method; `--preset NAME` starts from published or
     proven ones, `--config FILE` from the training settings of another run.
 
     Example:
         weightatlas fit sane --zoo runs/digits-zoo --out runs/sane --minutes 2
         weightatlas fit sane --preset sane_small --zoo runs/digits-zoo --out runs/sane
+        weightatlas fit sne --preset sne_safe --zoo runs/digits-zoo --out runs/sne --property test_acc
 
     Args:
-        method: The encoder: sane, pca, ...
+        method: The encoder: sane, pca, sne, ...
         zoo: Folder of the zoo.
         out: Folder of the run.
     """
@@ -46,15 +49,19 @@ def prepare(words: Sequence[str]) -> tuple[Callable[..., Any], str, list[str]]:
     from weightatlas.encoders import io  # noqa: F401 (registers the encoders)
     from weightatlas.encoders.base import encoders
     from weightatlas.fit import FitConfig
+    from weightatlas.predict.job import is_supervised
 
     factory: Any = encoders.get(words[0])
-    (encoder, training), rest = _defaults(words[0], list(words[1:]), factory.Settings, FitConfig)
-    return _function(words[0], factory.Settings, encoder, training), f"fit {words[0]}", rest
+    (encoder, training, tuning), rest = _defaults(words[0], list(words[1:]), factory.Settings, FitConfig)
+    name = f"fit {words[0]}"
+    if is_supervised(words[0]):
+        return _supervised(words[0], factory.Settings, encoder, training, tuning), name, rest
+    return _function(words[0], factory.Settings, encoder, training), name, rest
 
 
 def _defaults(
     method: str, words: list[str], settings: "type[Config]", training: "type[Config]"
-) -> tuple[tuple[Any, Any], list[str]]:
+) -> tuple[tuple[Any, Any, dict[str, Any]], list[str]]:
     """Take `--preset NAME` and `--config FILE` out of the words: what they say become the flags' defaults."""
     from weightatlas.errors import ConfigError
     from weightatlas.fit.presets import preset, presets
@@ -70,7 +77,7 @@ def _defaults(
         found.append(None if place is None else words[place + 1])
         words = words if place is None else words[:place] + words[place + 2 :]
     name, file = found
-    encoder, length = None, None
+    encoder, length, tuning = None, None, {}
     if name is not None:
         chosen = preset(name)
         if chosen.encoder != method:
@@ -78,8 +85,8 @@ def _defaults(
             raise ConfigError(
                 f"The preset '{name}' is for the encoder '{chosen.encoder}', not '{method}'.", todo=todo
             )
-        encoder, length = settings.build(chosen.settings), chosen.fit
-    return (encoder, training.from_yaml(file) if file is not None else length), words
+        encoder, length, tuning = settings.build(chosen.settings), chosen.fit, chosen.predict
+    return (encoder, training.from_yaml(file) if file is not None else length, tuning), words
 
 
 def _function(method: str, settings: "type[Config]", known: Any, defaults: Any) -> Callable[..., None]:
@@ -128,20 +135,86 @@ def _function(method: str, settings: "type[Config]", known: Any, defaults: Any) 
     return train
 
 
+def _supervised(
+    method: str, settings: "type[Config]", known: Any, defaults: Any, tuning: dict[str, Any]
+) -> Callable[..., None]:
+    """Make a function whose signature has the flags of one method that is trained on properties."""
+    from weightatlas.fit import FitConfig
+    from weightatlas.predict.finetune import Finetuning
+
+    flat = tyro.conf.arg(name="")
+    usual = Finetuning(**tuning)
+
+    def train(
+        encoder: Annotated[settings, flat] = known or tyro.MISSING,  # type: ignore
+        training: Annotated[FitConfig, flat] = defaults or tyro.MISSING,
+        *,
+        zoo: Path,
+        out: Path,
+        property: tuple[str, ...] = ("test_acc",),
+        head_hidden: tuple[int, ...] = usual.head.hidden,
+        head_code: int | None = usual.head.code,
+        invariance: float = usual.invariance,
+        augment: bool = usual.augment,
+        init_seed: int = 0,
+        sweep: tuple[str, ...] = (),
+        executor: Literal["serial", "processes", "ray", "slurm"] = "serial",
+        executor_set: tuple[str, ...] = (),
+        json: bool = False,
+        dry_run: bool = False,
+    ) -> None:
+        from weightatlas.executors import create_executor
+        from weightatlas.predict.job import PropertyJob
+
+        head = usual.head.replace(hidden=head_hidden, code=head_code)
+        how = usual.replace(head=head, invariance=invariance, augment=augment)
+        place = (method, encoder.model_dump(), training, zoo, out, init_seed)
+        job = PropertyJob(*place, properties=property, tuning=how)
+        run(job, sweep, create_executor(executor, **settings_of(executor_set)), json=json, dry_run=dry_run)
+
+    train.__doc__ = f"""Train the encoder '{method}' with a head on properties of networks; again continues.
+
+    Example:
+        weightatlas fit {method} --zoo runs/digits-zoo --out runs/{method} --property test_acc --minutes 2
+        weightatlas predict runs/digits-zoo --run runs/{method}
+
+    Args:
+        zoo: Folder of the zoo; the state that orders its val networks best is kept.
+        out: Folder of the run.
+        property: Columns to predict, by one head.
+        head_hidden: Widths of the head's hidden layers.
+        head_code: Width of a linear map before them, or none.
+        invariance: Weight of the regularizer that compares networks with permuted copies.
+        augment: Permute the training networks anew in every step.
+        init_seed: Seed of the initialization of encoder and head.
+        sweep: Train every combination of these settings, each in a folder inside out: seed=[0,1,2]
+            lr=[1e-3,3e-4]. The seed is that of the order and of the initialization.
+        executor: Where the runs of a sweep are trained.
+        executor_set: Options of the executor, as key=value (workers=4).
+        json: Print the result as JSON.
+        dry_run: Only check all settings and shapes and say what would be done.
+    """
+    return train
+
+
 def run(job: "FitJob", sweep: tuple[str, ...], executor: "Executor", *, json: bool, dry_run: bool) -> None:
     """Train one run or a sweep, and print the last validation of each."""
     from weightatlas.fit import job as jobs
+    from weightatlas.predict.job import PropertyJob, plan_properties, run_property_job
 
+    on_properties = isinstance(job, PropertyJob)
+    work: Any = run_property_job if on_properties else jobs.run_job
     if dry_run:
         many = {"runs": len(jobs.sweep_jobs(job, settings_of(sweep)))} if sweep else {}
-        console.print_facts({**jobs.plan(job), **many}, title=f"fit {job.method}", as_json=json)
+        facts = plan_properties(job) if on_properties else jobs.plan(job)
+        console.print_facts({**facts, **many}, title=f"fit {job.method}", as_json=json)
         return
     if not sweep:
-        facts = jobs.run_job(job)
+        facts = work(job)
         facts.pop("run")
         console.print_facts(facts, title=str(job.out), as_json=json)
         return
-    lines = jobs.sweep(job, settings_of(sweep), executor)
+    lines = jobs.sweep(job, settings_of(sweep), executor, work)
     if json:
         console.print_json(lines)
         return

@@ -1,10 +1,10 @@
 """A training as a task that another process can do, and sweeps: many of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from weightatlas.encoders.base import Encoder, encoders
 from weightatlas.encoders.io import create_encoder
@@ -17,6 +17,8 @@ from weightatlas.runtime import memory_budget
 from weightatlas.tasks import QueryPool
 from weightatlas.zoo import Zoo
 from weightatlas.zoo.mapped import within
+
+Job = TypeVar("Job", bound="FitJob")
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def run_job(job: FitJob) -> dict[str, Any]:
     return {"run": job.out.name, **facts, "finished": result.finished}
 
 
-def sweep_jobs(job: FitJob, values: Mapping[str, Sequence[Any]]) -> list[FitJob]:
+def sweep_jobs(job: Job, values: Mapping[str, Sequence[Any]]) -> list[Job]:
     """Make a job for every combination of values, each with a folder of its own inside `job.out`.
 
     Args:
@@ -127,7 +129,10 @@ def sweep_jobs(job: FitJob, values: Mapping[str, Sequence[Any]]) -> list[FitJob]
 
 
 def sweep(
-    job: FitJob, values: Mapping[str, Sequence[Any]], executor: str | Executor = "serial"
+    job: Job,
+    values: Mapping[str, Sequence[Any]],
+    executor: str | Executor = "serial",
+    work: Callable[[Job], dict[str, Any]] = run_job,
 ) -> list[dict[str, Any]]:
     """Train every combination of values; what is finished is not trained again.
 
@@ -135,10 +140,11 @@ def sweep(
         job: What all have in common.
         values: Setting -> its values, see `sweep_jobs`.
         executor: Where trainings run.
+        work: What trains one job.
 
     Returns:
         One line per run, as `run_job` returns them, in the order of their names.
     """
     jobs = sweep_jobs(job, values)
-    found = create_executor(executor).map(run_job, jobs)
+    found = create_executor(executor).map(work, jobs)
     return sorted(found, key=lambda line: line["run"])

@@ -72,3 +72,16 @@ def labels_of(batch: Batch, properties: tuple[str, ...]) -> Float[Tensor, "netwo
             todo="Filter them out before fitting.",
         )
     return labels
+
+
+def as_batch(networks: Batch | Networks, names: tuple[str, ...]) -> Batch:
+    """Read a zoo into a batch with the wanted labels."""
+    return networks if isinstance(networks, Batch) else networks.batch(labels=names)
+
+
+def splits_of(networks: Batch | Networks) -> set[str]:
+    """Names of the splits of a whole zoo; empty for a batch or a part that was split off before."""
+    if isinstance(networks, Batch) or getattr(networks, "split_by", "whole") is not None:
+        return set()
+    found = set(networks.column("split").tolist())  # type: ignore[attr-defined]
+    return found if len(found) > 1 else set()

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from weightatlas.atomic import replacing, write_text
 from weightatlas.encoders.probes import Codes
-from weightatlas.errors import DataError, FileError
+from weightatlas.errors import DataError, FileError, NoCode, ZooError
 from weightatlas.predict.familiar import behavior, consensus, structure
 from weightatlas.predict.features import features_of, labels_of
 from weightatlas.predict.intervals import radius
 from weightatlas.predict.property import PropertyPredictor
+from weightatlas.tasks import QueryPool
 from weightatlas.weights.batch import Batch, weights_of
 from weightatlas.weights.spec import NetworkSpec
+from weightatlas.zoo import Zoo
 
 INPUTS = 256  # unlabelled inputs on which networks are run
 
@@ -43,6 +45,12 @@ class Grades:
     distance: Float[Tensor, " networks"]
     familiar: Float[Tensor, " networks"]
     abstained: Bool[Tensor, " networks"]
+
+    def of(self, target: int) -> "Grades":
+        """Keep one property."""
+        one = slice(target, target + 1)
+        ends = {name: getattr(self, name)[:, one] for name in ("predicted", "low", "high")}
+        return replace(self, **ends)
 
     def coverage(self, true: Float[Tensor, "networks targets"]) -> dict[str, float]:
         """Report how often intervals hold the truth among graded networks, their width, and abstentions."""
@@ -224,6 +232,35 @@ class Grader:
     def _predicted(self, batch: Batch) -> Float[Tensor, "networks targets"]:
         predicted = self.predictor.predict(batch)
         return predicted[:, None] if predicted.ndim == 1 else predicted
+
+
+def grader_of(predictor: PropertyPredictor, zoo: Zoo, abstain: float = 0.02) -> Grader:
+    """Fit a grader on the train and val networks of a zoo; it runs networks where the zoo knows their code.
+
+    Args:
+        predictor: A fitted predictor.
+        zoo: A whole zoo.
+        abstain: Share of validation networks that may be turned away.
+
+    Raises:
+        DataError: The zoo has no train or no val networks.
+    """
+    found = set(zoo.column("split").tolist())
+    if not {"train", "val"} <= found:
+        raise DataError(
+            f"Grades need the train and val networks of a zoo; this one has {', '.join(sorted(found))}.",
+            todo="Pass the whole zoo, not one split of it.",
+        )
+    grader = Grader(predictor, abstain)
+    try:
+        networks = [zoo.network(spec) for spec in zoo.specs]
+        inputs = QueryPool(zoo.task()).inputs
+    except (NoCode, ZooError, DataError):
+        networks, inputs = [], None
+    for network in networks:
+        grader.bind(network, inputs)
+    labels = predictor.properties_
+    return grader.fit(zoo.split("train").batch(labels=labels), zoo.split("val").batch(labels=labels))
 
 
 def _fitted(features: Float[Tensor, "networks features"]) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """PropertyPredictor: from networks to their properties, in scikit-learn's manner."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,13 +9,17 @@ from torch import Tensor
 from weightatlas.encoders.base import Encoder, settings_of
 from weightatlas.errors import ConfigError, DataError, RunError
 from weightatlas.predict import intervals, metrics
-from weightatlas.predict.features import Networks, features_of, labels_of
+from weightatlas.predict.features import Networks, as_batch, features_of, labels_of, splits_of
 from weightatlas.predict.finetune import Finetuned, Finetuning, finetune
 from weightatlas.predict.ridge import LAMBDAS, Ridge, fit_ridge
 from weightatlas.predict.saved import fitted_of, read_finetuned, read_head, write_head
 from weightatlas.predict.trees import Trees, fit_trees
 from weightatlas.weights.batch import Batch
 from weightatlas.weights.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from weightatlas.predict.grades import Grader
+    from weightatlas.zoo import Zoo
 
 
 class PropertyPredictor:
@@ -107,12 +111,12 @@ class PropertyPredictor:
             DataError: A property is missing or not finite.
         """
         names = (properties,) if isinstance(properties, str) else tuple(properties)
-        if validation is None and "val" in _splits(networks):
+        if validation is None and "val" in splits_of(networks):
             validation = networks.split("val")  # type: ignore[union-attr]
-        if "train" in _splits(networks):
+        if "train" in splits_of(networks):
             networks = networks.split("train")  # type: ignore[union-attr]
-        batch = _batch(networks, names)
-        held = None if validation is None else _batch(validation, names)
+        batch = as_batch(networks, names)
+        held = None if validation is None else as_batch(validation, names)
         if self._tuning is not None:
             self.fitted_: Ridge | Trees | Finetuned = self._finetuned(batch, names, held, out)
         else:
@@ -130,7 +134,7 @@ class PropertyPredictor:
             Float64, shape `(networks,)` for one property given by name, else `(networks, targets)`.
         """
         self._require_fit()
-        predicted = self._answer(_batch(networks, ()))
+        predicted = self._answer(as_batch(networks, ()))
         return predicted[:, 0] if self.single_ else predicted
 
     def interval(
@@ -155,6 +159,38 @@ class PropertyPredictor:
         reach = reach[0] if self.single_ else reach
         return center - reach, center + reach
 
+    def grader(self, zoo: "Zoo", abstain: float = 0.02) -> "Grader":
+        """Learn what is familiar, for calibrated grades: wide intervals for strangers, or none.
+
+        Networks are also run on unlabelled training images where the zoo knows their code.
+
+        Example:
+            >>> grades = predictor.grader(zoo).grade(zoo.split("test").batch())  # doctest: +SKIP
+            >>> grades.predicted, grades.low, grades.high, grades.abstained      # doctest: +SKIP
+
+        Args:
+            zoo: A whole zoo with train and val networks; best the one the predictor was fitted on.
+            abstain: Share of validation networks that may be turned away.
+
+        Raises:
+            DataError: The zoo is not whole, or has too few val networks.
+        """
+        from weightatlas.predict.grades import grader_of
+
+        self._require_fit()
+        return grader_of(self, zoo, abstain)
+
+    def bind(self, zoo: "Zoo") -> None:
+        """Lend the code of a zoo's networks to an encoder that runs networks.
+
+        Args:
+            zoo: Any zoo of the networks to come.
+        """
+        for part in (self.encoder, getattr(getattr(self, "fitted_", None), "encoder", None)):
+            if isinstance(part, Encoder) and part.executes:
+                for spec in zoo.specs:
+                    part.bind(zoo.network(spec))
+
     def score(self, networks: Batch | Networks, metric: Literal["r2", "kendall", "mae"] = "r2") -> float:
         """Score predictions; the mean over properties if there are several.
 
@@ -162,9 +198,9 @@ class PropertyPredictor:
             DataError: A property is constant on these networks.
         """
         self._require_fit()
-        if "test" in _splits(networks):
+        if "test" in splits_of(networks):
             networks = networks.split("test")  # type: ignore[union-attr]
-        batch = _batch(networks, self.properties_)
+        batch = as_batch(networks, self.properties_)
         predicted, true = self._answer(batch), labels_of(batch, self.properties_).cpu()
         compare = {"r2": metrics.r2, "kendall": metrics.kendall}
         scores = [
@@ -261,16 +297,3 @@ class PropertyPredictor:
     def _require_fit(self) -> None:
         if not hasattr(self, "fitted_"):
             raise RunError(f"{self!r} has not been fitted.", todo="Call fit(zoo, 'test_acc') first.")
-
-
-def _batch(networks: Batch | Networks, names: tuple[str, ...]) -> Batch:
-    """Read a zoo into a batch with the wanted labels."""
-    return networks if isinstance(networks, Batch) else networks.batch(labels=names)
-
-
-def _splits(networks: Batch | Networks) -> set[str]:
-    """Names of the splits of a whole zoo; empty for a batch or a part that was split off before."""
-    if isinstance(networks, Batch) or getattr(networks, "split_by", "whole") is not None:
-        return set()
-    found = set(networks.column("split").tolist())  # type: ignore[attr-defined]
-    return found if len(found) > 1 else set()

@@ -69,6 +69,12 @@ def read_head(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise FileError(f"{folder} holds no readable predictor: {error}") from None
 
 
+def is_finetuned(folder: str | Path) -> bool:
+    """Say whether a folder holds a predictor whose encoder was trained along."""
+    place = Path(folder) / "predictor.json"
+    return place.is_file() and read_head(folder)[0].get("finetune") is not None
+
+
 def fitted_of(about: dict[str, Any], tensors: dict[str, Tensor]) -> Ridge | Trees:
     """Make a ridge or trees again; trees are fitted again from their training table."""
     if about["head"] == "ridge":

@@ -1,0 +1,64 @@
+"""A supervised training as a task that another process can do: an encoder and its head, on properties."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from weightatlas.encoders.base import Autoencoder, encoders
+from weightatlas.fit.job import FitJob, plan
+from weightatlas.predict.finetune import Finetuned, Finetuning
+from weightatlas.predict.property import PropertyPredictor
+
+
+@dataclass(frozen=True)
+class PropertyJob(FitJob):
+    """A training of an encoder that cannot rebuild networks.
+
+    Args:
+        properties: What is predicted.
+        tuning: Head, regularizer and selection; `training` says how long and how fast.
+    """
+
+    properties: tuple[str, ...] = ("test_acc",)
+    tuning: Finetuning = field(default_factory=Finetuning)
+
+
+def is_supervised(method: str) -> bool:
+    """Say whether an encoder is trained on properties, because it has no decoder.
+
+    Example:
+        >>> from weightatlas.encoders import io
+        >>> is_supervised("sne"), is_supervised("sane")
+        (True, False)
+
+    Args:
+        method: Registered name of the encoder.
+    """
+    factory: Any = encoders.get(method)
+    return not issubclass(factory, Autoencoder)
+
+
+def plan_properties(job: PropertyJob) -> dict[str, Any]:
+    """Say what a training would do."""
+    return {**plan(job), "properties": ", ".join(job.properties)}
+
+
+def run_property_job(job: PropertyJob) -> dict[str, Any]:
+    """Train, or continue; the same job again returns what is finished.
+
+    The run's folder then holds a predictor, which `PropertyPredictor.load` reads.
+
+    Returns:
+        Folder, properties, the last line of the log, and whether it is finished.
+    """
+    encoder, whole = job.prepared()
+    tuning = job.tuning.replace(fit=job.training)
+    predictor = PropertyPredictor(encoder, seed=job.init_seed, finetune=tuning)
+    predictor.fit(whole, job.properties, out=job.out)
+    found = predictor.fitted_
+    assert isinstance(found, Finetuned)
+    if found.finished:
+        predictor.save(job.out)
+    last = dict((found.history or [{}])[-1])
+    steps = last.pop("step", 0)
+    facts = {"properties": ", ".join(job.properties), "steps": steps, **last}
+    return {"run": job.out.name, **facts, "finished": found.finished}
