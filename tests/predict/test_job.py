@@ -1,4 +1,4 @@
-"""Supervised trainings as tasks: they leave a predictor and a grader's door, and continue where they stopped."""
+"""Supervised trainings as tasks: they leave a predictor, and continue where they stopped."""
 
 from dataclasses import replace
 from pathlib import Path
