@@ -14,8 +14,9 @@ from weightatlas.errors import ConfigError, RunError
 from weightatlas.fit import FitConfig, fit
 from weightatlas.fit import loop as loop_module
 from weightatlas.objectives import LossConfig, ViewConfig, recipe
+from weightatlas.symmetry.verify import spec_of
 from weightatlas.tracking import read_metrics
-from weightatlas.weights.batch import batch_of
+from weightatlas.weights.batch import Batch, Weights, batch_of, weights_of
 
 
 def make(**settings: object) -> Autoencoder:
@@ -186,3 +187,63 @@ def test_lengths_are_exclusive():
         FitConfig.build({"passes": 1, "minutes": 1})
     with pytest.raises(ConfigError, match="did you mean 'passes'"):
         FitConfig.build({"pases": 1})
+
+
+def test_a_refused_call_leaves_the_settings_of_the_run(tmp_path: Path):
+    run(tmp_path, passes=1, loss=recipe("S"))
+    settings = (tmp_path / "config.yaml").read_text()
+    with pytest.raises(RunError):
+        run(tmp_path, passes=1, loss=recipe("S"), lr=0.01)
+    assert (tmp_path / "config.yaml").read_text() == settings
+
+
+def test_other_queries_or_another_start_are_not_continued(tmp_path: Path):
+    def again(queries: torch.Tensor, start: int):
+        config = FitConfig.build({"passes": 1, "batch": 8, "queries": 16, "loss": recipe("SB")})
+        batch = batch_of(small.values(20), small.spec())
+        more = {"queries": queries, "population": small.population(), "about": {"init_seed": start}}
+        return fit(make(), batch, config, tmp_path, **more)
+
+    again(small.queries(), 0)
+    assert again(small.queries(), 0).finished
+    with pytest.raises(RunError, match="the queries are others"):
+        again(small.queries() + 1, 0)
+    with pytest.raises(RunError, match="init_seed: was 0, is 1"):
+        again(small.queries(), 1)
+
+
+def test_stopping_after_any_step_loses_no_line_and_no_validation(tmp_path: Path):
+    """Five steps of a pass of three: the last, partial pass is logged and validated as well."""
+    settings = {"steps": 5, "loss": recipe("S"), "select": "val/structural", "lr": 3e-2}
+    whole = run(tmp_path / "whole", **settings)
+    assert [line["step"] for line in whole.history] == [3, 5]
+    for _ in range(20):
+        parts = run(tmp_path / "parts", max_seconds=1e-9, **settings)
+        if parts.finished:
+            break
+    timeless = [
+        [{k: v for k, v in line.items() if k != "seconds"} for line in r.history] for r in (whole, parts)
+    ]
+    assert timeless[0] == timeless[1]
+    for name, value in whole.encoder.state_dict().items():
+        assert torch.equal(value, parts.encoder.state_dict()[name]), name
+
+
+def test_problems_of_validation_networks_are_found_before_training():
+    values = small.values(4, seed=1)
+    values[0, 0] = torch.inf
+    other = spec_of(torch.nn.Linear(small.INPUTS, small.CLASSES), (small.INPUTS,))
+    odd = weights_of(torch.zeros(2, other.params), other)
+    held = Batch((weights_of(values, small.spec()), Weights(odd.values, other, odd.rows + 4)))
+    with pytest.raises(ConfigError) as caught:
+        fit(
+            make(),
+            batch_of(small.values(4), small.spec()),
+            FitConfig(passes=1, loss=recipe("SB")),
+            queries=small.queries(),
+            population=small.population(),
+            validation=held,
+        )
+    assert "1 of 4 validation networks" in str(caught.value)
+    assert "layout" in str(caught.value)
+    assert "the validation networks have 2" in str(caught.value)

@@ -9,6 +9,7 @@ from weightatlas.atomic import write_text
 from weightatlas.encoders.base import Autoencoder, Encoder
 from weightatlas.errors import ConfigError, FileError, WeightAtlasError, gather
 from weightatlas.fit.config import FitConfig
+from weightatlas.fit.state import NAME
 from weightatlas.objectives.composite import Composite
 from weightatlas.population.forward import Population
 from weightatlas.runtime import pick_device
@@ -30,8 +31,10 @@ def check_run(
     Raises:
         ConfigError: With one line per problem.
     """
-    problems = _of_data(encoder, batch)
+    problems = _of_data(encoder, batch, "training")
+    problems += [] if validation is None else _of_data(encoder, validation, "validation")
     problems += _of_loss(encoder, batch, config, loss, population, queries)
+    problems += _of_layouts(batch, validation, loss)
     problems += _of_labels(batch, validation, loss, config)
     problems += _of_place(config, out)
     if not problems:
@@ -39,15 +42,15 @@ def check_run(
     gather(ConfigError, problems, where="Nothing was trained.")
 
 
-def _of_data(encoder: Encoder, batch: Batch) -> list[str]:
+def _of_data(encoder: Encoder, batch: Batch, part: str) -> list[str]:
     if len(batch) == 0:
-        return ["there are no training networks"]
+        return [f"there are no {part} networks"]
     problems = []
     for group in batch:
         bad = int((~torch.isfinite(group.values)).any(1).sum())
         if bad:
             problems.append(
-                f"{bad} of {len(group)} training networks hold NaN or infinite weights; leave them out"
+                f"{bad} of {len(group)} {part} networks hold NaN or infinite weights; leave them out"
             )
         try:
             encoder.require(group.spec)
@@ -66,8 +69,6 @@ def _of_loss(
         problems.append("the behavioral term executes networks: pass population=")
     if loss.needs_queries and queries is None:
         problems.append("the behavioral term needs inputs: pass queries= (a QueryPool or a tensor)")
-    if loss.needs_queries and len(batch.groups) > 1:
-        problems.append(f"the behavioral term works on one layout, the networks have {len(batch.groups)}")
     if (
         population is not None
         and batch.groups
@@ -81,6 +82,19 @@ def _of_loss(
     if loss.views > 1 and bare and config.views.noise == 0 and config.views.erase == 0:
         problems.append("both views would be equal: the spec has no permutations, noise and erase are 0")
     return problems
+
+
+def _of_layouts(batch: Batch, validation: Batch | None, loss: Composite) -> list[str]:
+    """A population executes one spec, in training and in validation."""
+    if not loss.needs_queries:
+        return []
+    parts = {"training": batch, "validation": validation}
+    counts = {part: len(found.groups) for part, found in parts.items() if found is not None}
+    return [
+        f"the behavioral term works on one layout, the {part} networks have {count}"
+        for part, count in counts.items()
+        if count > 1
+    ]
 
 
 def _of_labels(batch: Batch, validation: Batch | None, loss: Composite, config: FitConfig) -> list[str]:
@@ -108,10 +122,17 @@ def _of_place(config: FitConfig, out: Path | None) -> list[str]:
         problems.append(f"there is no device '{config.device}'; use 'auto', 'cpu' or 'cuda'")
     if out is not None:
         try:
-            write_text(out / "config.yaml", config.to_yaml())
+            _note(config, out)
         except FileError as error:
             problems.append(error.what)
     return problems
+
+
+def _note(config: FitConfig, out: Path) -> None:
+    """Write the settings of a new run; a folder that holds a run keeps its own, by which it is continued."""
+    path = out / "config.yaml"
+    kept = path.exists() and (out / NAME).exists()
+    write_text(path, path.read_text(encoding="utf-8") if kept else config.to_yaml())
 
 
 def _of_trial(encoder: Encoder, batch: Batch, loss: Composite, population: Any, queries: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from weightatlas.fit.interrupt import polite_interrupts
 from weightatlas.fit.result import FitResult, closed_form
 from weightatlas.fit.schedule import factor
 from weightatlas.fit.state import load_state, read_progress, save_state
-from weightatlas.fit.training import Means, Training, fingerprint, optimizer_of
+from weightatlas.fit.training import Means, Training, digest_of, fingerprint, optimizer_of
 from weightatlas.fit.validate import Validation
 from weightatlas.objectives.composite import Composite, build_loss
 from weightatlas.objectives.views import make_views
@@ -44,6 +44,7 @@ def fit(
     population: Population | None = None,
     validation: Any = None,
     loss: Composite | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> FitResult:
     """Train an encoder. The same call continues an interrupted run, and returns a finished one.
 
@@ -59,6 +60,8 @@ def fit(
         population: Executes the networks; for behavioral terms.
         validation: Networks to validate on, as `data`.
         loss: A loss of your own instead of `config.loss`.
+        about: Further facts by which runs differ, JSON values such as the seed of the initialization; a run
+            is only continued if they are equal.
 
     Raises:
         ConfigError: Every problem of the call, at once, before anything is trained.
@@ -76,7 +79,7 @@ def fit(
         loss = loss or build_loss(config.loss, dim)
     held = None if validation is None else as_batch(validation)
     check_run(encoder, batch, config, loss, population, pool, out, held)
-    run = Run(encoder, batch, config, out, pool, population, held, loss)
+    run = Run(encoder, batch, config, out, pool, population, held, loss, about)
     with torch.random.fork_rng():
         return run.go()
 
@@ -94,6 +97,7 @@ class Run:
         population: Population | None,
         validation: Batch | None,
         loss: Composite,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self.started = time.monotonic()
         self.config, self.out = config, out
@@ -106,10 +110,11 @@ class Run:
         self.validation = None if validation is None else moved(validation, self.device)
         self.means = Means()
         own = {} if loss.settings is None else {"own loss": loss.settings}
-        self.step, self.earlier, self.wasted = 0, 0.0, 0
+        self.step, self.earlier, self.wasted, self.lr = 0, 0.0, 0, 0.0
         self.identity = {
-            "config": {**settings_of(encoder), **config.identity, **own},
+            "config": {**settings_of(encoder), **config.identity, **own, **(about or {})},
             "data": fingerprint(batch),
+            "queries": digest_of(queries.inputs) if queries is not None and loss.needs_queries else None,
         }
 
     @property
@@ -133,6 +138,11 @@ class Run:
             return self.step / self.steps
         return self.seconds / (60 * (self.config.minutes or 1))
 
+    @property
+    def left(self) -> bool:
+        """Whether there are steps left, or steps that no line of the log tells of."""
+        return self.share < 1 or bool(self.means.state)
+
     def go(self) -> FitResult:
         """Prepare or resume, train, save."""
         self.training.to(self.device)
@@ -143,11 +153,11 @@ class Run:
         else:
             self._resume(self.out or Path(), saved, optimizer)
         tracker = Tracker(self.out, upto=None if saved is None else self.step, also=self.config.track)
-        if self.share < 1:
+        if self.left:
             self._feed()
             self._train(optimizer, tracker)
         self.training.eval()
-        finished = self.share >= 1
+        finished = not self.left
         if finished:
             self.best.restore(self.training)
         if self.out is not None and finished:
@@ -200,11 +210,12 @@ class Run:
             networks = sum(len(view.clean) for view in given["views"])
             self._update(forward(**given), optimizer, networks)
             self.step += 1
+            self.lr = self.config.lr * rate
             if self.step % self.order.steps == 0:
-                shown = self._log(tracker, self.config.lr * rate)
+                shown = self._log(tracker)
             yield shown
         if self.means.state:
-            self._log(tracker, optimizer.param_groups[0]["lr"])
+            self._log(tracker)
 
     def _inputs(self) -> dict[str, Any]:
         """Gather what the step works on; a function of seed and step."""
@@ -242,10 +253,10 @@ class Run:
                 todo="Lower lr, set clip, or use variant='softmax_mse' for the behavioral term.",
             )
 
-    def _log(self, tracker: Tracker, rate: float) -> str:
+    def _log(self, tracker: Tracker) -> str:
         """Write one line per pass, and validate if it is time."""
         number = -(-self.step // self.order.steps)
-        line = {"pass": number, **self.means.take(), "lr": rate, "seconds": round(self.seconds, 3)}
+        line = {"pass": number, **self.means.take(), "lr": self.lr, "seconds": round(self.seconds, 3)}
         every = self.config.validate_every
         if self.validate is not None and (number % every == 0 or self.share >= 1):
             line |= self.validate()
@@ -257,7 +268,7 @@ class Run:
         if self.out is None:
             return
         state = {"step": self.step, "seconds": self.seconds, "means": self.means.state, **self.identity}
-        state["best"] = self.best.state
+        state |= {"best": self.best.state, "lr": self.lr}
         save_state(self.out, self.training, optimizer, state, self.best.tensors)
 
     def _resume(self, out: Path, saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
@@ -268,8 +279,9 @@ class Run:
         """
         old, new = saved["config"], self.identity["config"]
         changed = [f"{key}: was {old.get(key)}, is {new[key]}" for key in new if old.get(key) != new[key]]
-        if saved["data"] != self.identity["data"]:
-            changed.append("the training networks are others")
+        for key, name in (("data", "training networks"), ("queries", "queries")):
+            if key in saved and saved[key] != self.identity[key]:
+                changed.append(f"the {name} are others")
         if changed:
             raise RunError(
                 f"{out} holds a run with other settings: {'; '.join(changed)}.",
@@ -277,5 +289,5 @@ class Run:
             )
         self.best.load(saved.get("best"), load_state(out, self.training, optimizer))
         self.step, self.earlier = saved["step"], saved["seconds"]
-        self.means.state = saved["means"]
+        self.means.state, self.lr = saved["means"], saved.get("lr", 0.0)
         log.info("continuing %s at step %d", out, self.step)

@@ -157,5 +157,15 @@ def fingerprint(batch: Batch) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for group in batch:
         digest.update(group.spec.layout_id.encode())
-        digest.update(group.values.detach().cpu().contiguous().numpy().data)  # no copy: it may be mapped
+        digest.update(_numbers(group.values))
     return digest.hexdigest()
+
+
+def digest_of(inputs: Tensor) -> str:
+    """Hash queries, for the same purpose."""
+    return hashlib.blake2b(_numbers(inputs), digest_size=16).hexdigest()
+
+
+def _numbers(values: Tensor) -> memoryview:
+    """Bytes of a tensor; on the CPU no copy, it may be mapped."""
+    return values.detach().cpu().contiguous().numpy().data
