@@ -8,6 +8,7 @@ import torch
 from tests.evaluate.protocols.netspace import smoke
 from weightatlas.evaluate.protocols import netspace_reconstruct
 from weightatlas.evaluate.protocols.netspace_optimize import (
+    BOTH,
     CODES,
     COLUMNS,
     FREE,
@@ -29,7 +30,7 @@ def records(netspace_cache, tmp_path_factory):
 
 def test_methods_stand_side_by_side(records) -> None:
     named = {(r.method, r.metric): r for r in records}
-    for method, kind in ((CODES, "ours"), (FREE, "baseline"), (SUBSPACE, "baseline")):
+    for method, kind in ((CODES, "ours"), (BOTH, "ours"), (FREE, "baseline"), (SUBSPACE, "baseline")):
         assert all(named[method, metric].kind == kind for metric in COLUMNS)
         assert named[f"{method}, four architectures", "accuracy, step 3"].kind == kind
     assert named[CODES, "numbers moved"].value == named[SUBSPACE, "numbers moved"].value == 64

@@ -1,6 +1,7 @@
 """`bench netspace_reconstruct`: rows beside baselines, paths beside lines, nothing measured twice."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,15 @@ def test_a_perfect_rebuild_has_no_gap(netspace_cache) -> None:
     assert numbers["excess agreement"] == 1
 
 
-def test_anchors_join_the_worst_with_the_best(netspace_cache) -> None:
-    field = module.single(smoke("netspace_digits", netspace_cache), "batched")
-    start, end = module.anchors(field, 5)
-    order = field.scores["test"].argsort()
-    assert torch.equal(start[0], field.parts["test"][order[0]])
-    assert torch.equal(end[0], field.parts["test"][order[-1]])
-    assert len(start) == len(end) == 1
+def test_anchors_join_early_networks_with_other_late_ones(netspace_cache) -> None:
+    field = module.single(smoke("netspace_digits", netspace_cache), "batched", 3)
+    field = replace(field, scores=field.scores | {"early": torch.zeros(3), "late": torch.ones(3)})
+    field.scores["late"][1] = 0.2
+    early, late = (field.parts[part] for part in ("early", "late"))
+    start, end = module.anchors(field, 6, 0.3)
+    where = lambda rows, known: [int((known == row).all(1).nonzero()) for row in rows]  # noqa: E731
+    assert list(zip(where(start, early), where(end, late), strict=True)) == [
+        *((1, 2), (2, 0), (0, 2), (1, 0)),  # 100 points apart, every network with its neighbors first
+        *((0, 1), (2, 1)),  # 20 points apart
+    ]
+    assert len(module.anchors(field, 2, 0.3)[0]) == 2

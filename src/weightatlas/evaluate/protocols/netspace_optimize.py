@@ -31,8 +31,9 @@ from weightatlas.runtime import generator_of
 
 BENCH = "netspace_optimize"
 STARTS = ("weak", "median", "strong", "random")
-CODES, FREE, SUBSPACE = "codes", "all weights", "random subspace, same size"
-KINDS = {CODES: "ours", FREE: "baseline", SUBSPACE: "baseline"}
+CODES, BOTH, FREE = "codes", "codes, then all weights", "all weights"
+SUBSPACE = "random subspace, same size"
+KINDS = {CODES: "ours", BOTH: "ours", FREE: "baseline", SUBSPACE: "baseline"}
 COLUMNS = (
     *(f"accuracy, {start} start" for start in STARTS),
     *("accuracy", "initial accuracy", "validation accuracy after a fifth of the steps"),
@@ -47,7 +48,7 @@ class OptimizeBench(Config):
         ladder: Zoo of four.
         each: Networks per start, and per architecture.
         steps: Gradient steps, the same for all methods.
-        rates: Learning rates every method may choose from, by mean validation accuracy.
+        rates: Learning rates every method may choose from, by mean validation accuracy; as many for each.
         single: Changes to the settings of `bench netspace_reconstruct`, whose first row is optimized.
         multiple: Changes to the settings of `bench netspace_ladder`.
     """
@@ -57,9 +58,9 @@ class OptimizeBench(Config):
     each: int = Setting(default=3, ge=1)
     steps: int = Setting(ge=5)
     rates: dict[str, tuple[float, ...]] = {
-        CODES: (0.01, 0.03, 0.1),
-        FREE: (0.001, 0.003, 0.01),
-        SUBSPACE: (0.01, 0.03, 0.1),
+        CODES: (0.01, 0.03, 0.1, 0.3, 1.0),
+        FREE: (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+        SUBSPACE: (0.01, 0.03, 0.1, 0.3, 1.0),
     }
     single: dict[str, Any] = {}
     multiple: dict[str, Any] = {}
@@ -88,8 +89,9 @@ def netspace_optimize(
 ) -> list[Record]:
     """Optimize codes through a frozen decoder (Berardi et al., 2022, Table I), beside two baselines.
 
-    All methods start at the same networks, see the same images and do the same number of steps. Test
-    images are used for the final number alone.
+    All methods start at the same networks, see the same images and do the same number of steps; one moves
+    codes in the first half of them and all weights in the second. Test images are used for the final
+    number alone.
 
     Args:
         tier: "smoke", "laptop" or "paper".
@@ -120,7 +122,7 @@ def single_records(there: Stage, seed: int, settings: OptimizeBench) -> list[Rec
     learn = partial(_optimized, field, lessons_of(there), settings, seed, None)
     records = []
     for method, chart in charts.items():
-        found = learn(method, chart)
+        found = both(learn, chart) if method == BOTH else learn(method, chart)
         numbers = measured(there, field, chart, found)
         for start in STARTS:
             rows = torch.tensor([name == start for name in names])
@@ -141,8 +143,9 @@ def multiple_records(there: Stage, seed: int, settings: OptimizeBench) -> list[R
             codes = encoder.encode(field.weights("test")).codes[: settings.each]
         penalty = stays_in_class(encoder, field.spec)
         for method, chart in charts_of(encoder, field, codes, originals, seed).items():
-            extra = penalty if method == CODES else None
-            found = _optimized(field, lessons, settings, seed, extra, method, chart)
+            extra = penalty if method in (CODES, BOTH) else None
+            learn = partial(_optimized, field, lessons, settings, seed, extra)
+            found = both(learn, chart) if method == BOTH else learn(method, chart)
             numbers = measured(other, field, chart, found)
             named = {f"{name}, step {step}": value for name, value in numbers.items()}
             totals.setdefault(method, []).append({**numbers, **named})
@@ -184,11 +187,21 @@ def charts_of(
     # Every network has a subspace through itself, so that the baseline starts where the others do.
     offset = random_chart(torch.zeros_like(originals), torch.zeros(field.spec.params), size, seed)
     through = Chart(offset.start, lambda x: originals + offset.decode(x), size, offset.lr)
+    start = code_chart(encoder, codes, field.spec)
     return {
-        CODES: code_chart(encoder, codes, field.spec),
+        CODES: start,
+        BOTH: start,
         FREE: free_chart(originals),
         SUBSPACE: through,
     }
+
+
+def both(learn: Callable[..., Optimized], chart: Chart) -> Optimized:
+    """Move codes for half of the steps, then all weights of what they decode to."""
+    codes = learn(CODES, chart, share=0.5)
+    free = learn(FREE, free_chart(codes.weights), share=0.5)
+    checks = codes.checks + [codes.checks[-1] + check for check in free.checks[1:]]
+    return Optimized(free.weights, free.positions, checks, torch.cat([codes.curve, free.curve[1:]]))
 
 
 def _optimized(
@@ -199,16 +212,21 @@ def _optimized(
     penalty: Callable[[Tensor], Tensor] | None,
     method: str,
     chart: Chart,
+    share: float = 1.0,
 ) -> Optimized:
-    """Optimize with every learning rate; keep the one with the best mean validation accuracy."""
-    every = max(settings.steps // 20, 1)
+    """Optimize with every learning rate; keep the one with the best mean validation accuracy.
+
+    Args:
+        share: Share of the steps to do.
+    """
+    every, steps = max(settings.steps // 20, 1), max(round(share * settings.steps), 1)
     tried = [
         optimize(
             chart,
             field.population,
             lessons,
-            OptimizeConfig(steps=settings.steps, lr=rate, every=every, seed=seed),
-            penalty,
+            OptimizeConfig(steps=steps, lr=rate, every=every, seed=seed),
+            penalty if method != FREE else None,
         )
         for rate in settings.rates[method]
     ]

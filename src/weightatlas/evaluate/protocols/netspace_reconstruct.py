@@ -48,7 +48,8 @@ class ReconstructConfig(Config):
         preset: Encoder and training, from `presets/encoders`.
         passes: Passes over the training networks.
         methods: Rows to measure, of "netspace" and "netspace, distillation alone".
-        pairs: Paths: the i-th worst with the i-th best test network, by validation accuracy.
+        pairs: Paths between two test networks, one at its first epoch, the other at its last.
+        apart: Least difference of their validation accuracies, as far as there are such pairs.
         positions: Places on a path.
         held: Networks that validate, and as many that test; by default 16 of 132, as published.
         engine: Engine that executes networks.
@@ -58,7 +59,8 @@ class ReconstructConfig(Config):
     preset: str = "netspace_small"
     passes: int = Setting(ge=1)
     methods: tuple[str, ...] = tuple(METHODS)
-    pairs: int = Setting(default=6, ge=1)
+    pairs: int = Setting(default=56, ge=1)
+    apart: float = Setting(default=0.3, ge=0, le=1)
     positions: int = Setting(default=26, ge=3)
     held: int | None = Setting(default=None, ge=2)
     engine: str = "batched"
@@ -114,7 +116,7 @@ def row_records(
     encoder = trained(there, row, seed, settings)
     with torch.no_grad():
         rebuilt = encoder.reconstruct(field.weights("test"))
-    start, end = anchors(field, settings.pairs)
+    start, end = anchors(field, settings.pairs, settings.apart)
     positions = torch.linspace(0, 1, settings.positions)
     path = between_codes(encoder, weights_of(start, field.spec), weights_of(end, field.spec), positions)
     ratio = {"parameters per code number": field.spec.params / encoder.config.dim}
@@ -146,7 +148,7 @@ def trivial_records(there: Stage, settings: ReconstructConfig, bench: str = BENC
 def line_records(there: Stage, settings: ReconstructConfig, bench: str = BENCH) -> list[Record]:
     """Walk between the same networks on raw weights, on aligned weights, and repaired."""
     field = single(there, settings.engine, settings.held)
-    start, end = anchors(field, settings.pairs)
+    start, end = anchors(field, settings.pairs, settings.apart)
     positions = torch.linspace(0, 1, settings.positions)
     inputs = there.pool.inputs[:512].to(start)
     paths = {
@@ -164,12 +166,21 @@ def line_records(there: Stage, settings: ReconstructConfig, bench: str = BENCH) 
     return found
 
 
-def anchors(field: Field, pairs: int) -> tuple[Tensor, Tensor]:
-    """The i-th worst and the i-th best test network, by accuracy on validation images."""
-    order = field.scores["test"].argsort(stable=True)
-    pairs = min(pairs, len(order) // 2)
-    values = field.parts["test"]
-    return values[order[:pairs]], values[order.flip(0)[:pairs]]
+def anchors(
+    field: Field, pairs: int, apart: float
+) -> tuple[Float[Tensor, "pairs params"], Float[Tensor, "pairs params"]]:
+    """Join test networks at their first epoch with other test networks at their last.
+
+    Every network takes part about equally often. Pairs whose validation accuracies are less than `apart`
+    apart come last, the farthest of them first.
+    """
+    count = len(field.parts["early"])
+    shift = torch.arange(1, max(count, 2)).repeat_interleave(count)
+    weak = torch.arange(count).repeat(len(shift) // count)
+    strong = (weak + shift) % count
+    gain = field.scores["late"][strong] - field.scores["early"][weak]
+    order = torch.where(gain >= apart, apart, gain).argsort(descending=True, stable=True)[:pairs]
+    return field.parts["early"][weak[order]], field.parts["late"][strong[order]]
 
 
 def judged(

@@ -34,7 +34,8 @@ class Field:
     Args:
         spec: Their layout.
         population: Runs them.
-        parts: Part -> weights `(networks, params)`.
+        parts: Part -> weights `(networks, params)`. Beside "train", "val" and "test" there are "early" and
+            "late": the test networks at the first and at the last epoch that was kept.
         scores: Part -> validation accuracies `(networks,)`.
     """
 
@@ -78,6 +79,9 @@ def field_of(zoo: Zoo, spread: bool = False, engine: str = "batched", held: int 
     for part, members in _shares(order, held).items():
         stops = [kept[i * len(kept) // len(members)] if spread else kept[-1] for i in range(len(members))]
         chosen[part] = torch.tensor([where[pair] for pair in zip(members, stops, strict=True)])
+        if part == "test":
+            for end, stop in (("early", kept[0]), ("late", kept[-1])):
+                chosen[end] = torch.tensor([where[name, stop] for name in members])
     scores = torch.from_numpy(zoo.column("val_acc").astype("float32"))
     code = fold_network(zoo.network(), zoo.spec)
     return Field(
