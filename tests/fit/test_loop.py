@@ -247,3 +247,15 @@ def test_problems_of_validation_networks_are_found_before_training():
     assert "1 of 4 validation networks" in str(caught.value)
     assert "layout" in str(caught.value)
     assert "the validation networks have 2" in str(caught.value)
+
+
+def test_principal_components_are_fitted_in_closed_form(tmp_path: Path):
+    """No step may move them: a trained linear code is another encoder, and no floor."""
+    plain = create_encoder("pca", small.spec(), latent=3)
+    plain.adapt(batch_of(small.values(20), small.spec()))
+    result = run(tmp_path, create_encoder("pca", small.spec(), latent=3), passes=3)  # type: ignore[arg-type]
+    assert result.steps == 0
+    saved = from_pretrained(tmp_path / "encoder").state_dict()
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, saved[name]), name
+    assert (tmp_path / "config.yaml").exists()

@@ -140,7 +140,8 @@ class Pca(Autoencoder):
             raise SpecError("The encoder 'pca' works on one layout: pass it as `spec`.")
         tokens = TokenConfig(width=config.token_width, mode=config.mode)
         self.plan = layout(spec, tokens)  # pyright: ignore[reportArgumentType]
-        self.path = LinearPath(token_kinds(self.plan), self.plan.width, config.latent)
+        # In closed form: trained by a loss it would no longer be PCA, nor the floor beside trained codes.
+        self.path = LinearPath(token_kinds(self.plan), self.plan.width, config.latent).requires_grad_(False)
         self.register_buffer("mean", torch.zeros(spec.params))
         self.register_buffer("std", torch.ones(spec.params))
 

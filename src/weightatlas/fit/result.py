@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from weightatlas.atomic import write_text
 from weightatlas.encoders.base import Encoder
 from weightatlas.encoders.io import save_pretrained
 from weightatlas.fit.config import FitConfig
@@ -40,6 +41,7 @@ def closed_form(encoder: Encoder, batch: Batch, config: FitConfig, out: Path | N
     started = time.monotonic()
     encoder.adapt(batch)
     if out is not None:
+        write_text(out / "config.yaml", config.to_yaml())
         save_pretrained(encoder, out / "encoder")
     seconds = time.monotonic() - started
     return FitResult(encoder.eval(), build_loss(config.loss, 1), 0, 0.0, seconds, True, [])
