@@ -109,3 +109,33 @@ def test_every_bench_has_a_card_with_all_tiers():
         assert set(cards[name].minutes) >= {"smoke", "laptop", "paper"}
         assert cards[name].columns
         assert benches.get(name).__doc__
+
+
+def test_a_record_says_by_which_settings_it_was_measured(tmp_path, opened, monkeypatch, caplog):
+    counter = Counter()
+    monkeypatch.setattr(benches, "_entries", {})
+
+    @benches.register("b")
+    def bench(tier: str, out: Path, seeds: tuple[int, ...] = (0,), **changes: object) -> list[Record]:
+        return run_units("b", tier, out, "digits", [counter.unit("one", seed) for seed in seeds])
+
+    call, out = benches.get("b"), tmp_path / "r.json"
+    (found,) = call(tier="smoke", out=out, passes=1, rows=["CS", "SB"])
+    assert found.command == """weightatlas bench b --tier smoke --set passes=1 'rows=["CS", "SB"]'"""
+    call(tier="smoke", out=out, passes=1, rows=["CS", "SB"])
+    assert not caplog.records
+    call(tier="smoke", out=out)
+    assert counter.runs == [("one", 0)]
+    assert "--set passes=1" in caplog.text  # told, since the numbers are those of other settings
+    assert "one" in caplog.text
+
+
+def test_a_bench_without_settings_says_so(monkeypatch):
+    monkeypatch.setattr(benches, "_entries", {})
+
+    @benches.register("b")
+    def bench(tier: str, out: Path) -> list[Record]:
+        return []
+
+    with pytest.raises(ConfigError, match="The bench 'b' has no setting 'passes'"):
+        benches.get("b")(tier="smoke", out=Path("r.json"), passes=1)

@@ -1,8 +1,14 @@
 """Benches by name: each measures, writes records, and never measures twice."""
 
+import inspect
+import json
+import logging
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import wraps
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +23,38 @@ from weightatlas.zoo.recipe import Recipe
 
 S = TypeVar("S", bound=Config)
 
-benches: Registry[list[Record]] = Registry("bench")
+log = logging.getLogger("weightatlas")
+_OWN = ("tier", "out", "seeds", "cache")  # Arguments of every bench that decide no number.
+_changes: ContextVar[Mapping[str, Any]] = ContextVar("changes")  # Settings of the bench that is running.
+
+
+class Benches(Registry[list[Record]]):
+    """Benches by name; each remembers while it runs with which settings it was called."""
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        """Return a decorator that files a bench under `name`."""
+        file = super().register(name)
+
+        def decorate(function: Any) -> Any:
+            kinds = {argument.kind for argument in inspect.signature(function).parameters.values()}
+
+            @wraps(function)
+            def run(*arguments: Any, **options: Any) -> list[Record]:
+                changes = {key: value for key, value in options.items() if key not in _OWN}
+                if changes and inspect.Parameter.VAR_KEYWORD not in kinds:
+                    raise ConfigError(f"The bench '{name}' has no setting '{next(iter(changes))}'.")
+                before = _changes.set(changes)
+                try:
+                    return function(*arguments, **options)
+                finally:
+                    _changes.reset(before)
+
+            return file(run)
+
+        return decorate
+
+
+benches = Benches("bench")
 """Name -> function(tier, out, seeds, **options) -> records. Options depend on the bench."""
 
 
@@ -129,9 +166,12 @@ def run_on(
         All records of this bench, tier and zoo, published ones last.
     """
     out = Path(out)
-    missing = [unit for unit in units if not finished(out, bench, tier, name, unit.method, unit.seed)]
+    command = _command(bench, tier)
+    held = [finished(out, bench, tier, name, unit.method, unit.seed) for unit in units]
+    missing = [unit for unit, records in zip(units, held, strict=True) if not records]
+    _tell(out, command, [record for records in held for record in records])
     if missing:
-        _measure(bench, tier, out, prepare(), missing, len(units))
+        _measure(bench, command, out, prepare(), missing, len(units))
     published = list(published)
     known = {record.key for record in load_records(out)}
     if any(record.key not in known for record in published):
@@ -140,9 +180,25 @@ def run_on(
     return [r for r in ours if r.kind != "published"] + published
 
 
-def _measure(bench: str, tier: str, out: Path, there: Any, units: Sequence[Unit], total: int) -> None:
+def _command(bench: str, tier: str) -> str:
+    """Say how to get the numbers again: the command with the settings it was called with."""
+    words = [f"{key}={json.dumps(value, default=str)}" for key, value in sorted(_changes.get({}).items())]
+    return shlex.join(["weightatlas", "bench", bench, "--tier", tier, *(["--set", *words] if words else [])])
+
+
+def _tell(out: Path, command: str, held: Sequence[Record]) -> None:
+    """Warn of numbers that are not measured again although they come from other settings."""
+    others: dict[str, set[str]] = {}
+    for record in held:
+        if record.command not in ("", command):
+            others.setdefault(record.command, set()).add(record.method)
+    for other, methods in others.items():
+        names = ", ".join(sorted(methods))
+        log.warning("%s holds %s as measured by: %s. Other settings need another file.", out, names, other)
+
+
+def _measure(bench: str, command: str, out: Path, there: Any, units: Sequence[Unit], total: int) -> None:
     """Run units one after the other and append their records."""
-    command = f"weightatlas bench {bench} --tier {tier}"
     with track(total, f"bench {bench}") as bar:
         bar.advance(total - len(units))
         for unit in units:
