@@ -116,3 +116,19 @@ def test_a_messy_folder_becomes_a_zoo_without_code(tmp_path, capsys):
     assert "MLP 3-4-2" in captured.out
     assert "notes.txt" in captured.err
     assert len(Zoo.open(tmp_path / "zoo").specs) == 2
+
+
+def test_a_published_zoo_is_recognized_and_its_coverage_printed(tmp_path, capsys):
+    from tests.zoo.importers.fixtures import small_cnn_zoo
+
+    small_cnn_zoo(tmp_path / "cifar10", runs=2)
+    words = ["zoo", "import", str(tmp_path / "cifar10"), "--out", str(tmp_path / "zoo")]
+    assert main([*words, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["format"] == "unterthiner"
+    assert not (tmp_path / "zoo").exists()
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    assert "100% of 6 networks" in captured.out
+    assert "no official split" in captured.err
+    assert main([*words, "--format", "navonn"]) == 1
+    assert "Did you mean 'navon'?" in capsys.readouterr().err

@@ -33,6 +33,10 @@ GOLDEN = [
     ("resnet56", {}, 855_770),
     ("resnet56", TINY, 906_520),
     ("cnn_strided", {}, 3_818),
+    ("cnn_small", {"widths": [6, 9, 6]}, 3 * 52 + 9 * 151 + 6 * 37 + 20 * 55 + 210),
+    ("vit", {}, 12_274),
+    ("vit", {"dim": 16, "depth": 6, "heads": 2}, 14_906),
+    ("cnn_park", {"widths": [8, 4], "kernels": [3, 7], "residual": [-1, -1]}, 8 * 28 + 4 * 393 + 50),
     ("mlp", {"image_size": 4, "classes": 4, "hidden": [4]}, 16 * 4 + 4 + 4 * 4 + 4),
 ]
 
@@ -97,6 +101,14 @@ def test_a_siren_is_what_the_paper_says() -> None:
     assert torch.equal(fx.symbolic_trace(network)(x), network(x))
 
 
+def test_a_shifted_siren_adds_a_constant() -> None:
+    plain, shifted = create_network("siren"), create_network("siren", shift=0.5)
+    shifted.load_state_dict(plain.state_dict())
+    x = torch.rand(5, 2)
+    torch.testing.assert_close(shifted(x), plain(x) + 0.5)
+    assert spec_of(shifted, (2,)).groups == (32, 32)
+
+
 def test_creating_leaves_the_random_stream_alone() -> None:
     before = torch.get_rng_state()
     first = create_network("mlp").state_dict()
@@ -116,6 +128,11 @@ def test_creating_leaves_the_random_stream_alone() -> None:
         ("resnet8", {"image_size": 16}, "too small"),
         ("siren", {"hidden": []}, "cannot be built"),
         ("siren", {"classes": 3}, "classes"),
+        ("vit", {"heads": 5}, "not a multiple"),
+        ("vit", {"image_size": 2}, "too small"),
+        ("cnn_park", {"kernels": [3, 4, 3]}, "kernel 4 is not odd"),
+        ("cnn_park", {"residual": [-1, 0, 0]}, "layer 1 cannot add"),
+        ("cnn_park", {"widths": [4]}, "lengths"),
     ],
 )
 def test_bad_options_are_named(name: str, options: dict, words: str) -> None:

@@ -8,8 +8,7 @@ import tyro
 from weightatlas.cli import console
 from weightatlas.cli.arguments import settings
 from weightatlas.cli.inputs import Part, open_part
-
-_LINES = 20  # skipped files named in the terminal
+from weightatlas.cli.zoo_import import import_ as import_
 
 
 def populate(
@@ -55,77 +54,6 @@ def populate(
 
     train(chosen, out, executor=create_executor(executor, **settings(executor_set)), device=device)
     info(out, json=json)
-
-
-def import_(
-    source: Annotated[Path, tyro.conf.Positional],
-    out: Path,
-    network: str | None = None,
-    task: str | None = None,
-    metrics: Path | None = None,
-    set: tuple[str, ...] = (),
-    json: bool = False,
-    dry_run: bool = False,
-) -> None:
-    """Make a zoo of a folder of checkpoints, grouped by architecture; say why anything is left out.
-
-    Without --network, architectures are inferred from names and shapes: such networks can be embedded,
-    compared and predicted from, but not run. Files in one subfolder count as one lineage. Running again
-    adds new files.
-
-    Example:
-        weightatlas zoo import my-checkpoints --out runs/my-zoo --metrics my-checkpoints/results.csv
-
-    Args:
-        source: Folder of checkpoints, searched deeply.
-        out: Folder of the zoo.
-        network: Name of the architecture (cnn3, lenet5, ...); own classes are imported from Python.
-        task: What the networks were trained on, if it is known.
-        metrics: CSV or JSON with a row per file: file, step, test_acc, lineage, ...
-        set: Options of the network, as key=value.
-        json: Print as JSON.
-        dry_run: Only say how many files would be read.
-    """
-    from weightatlas.tasks import create_task
-    from weightatlas.weights.files import find_checkpoints
-    from weightatlas.zoo.importers.folder import import_folder
-
-    known = create_task(task) if task else None
-    options = settings(set)
-    if known is not None and network is not None:
-        shape = {"channels_in": known.input_shape[0], "image_size": known.input_shape[1]}
-        options = {**shape, "classes": known.classes, **options}
-    if dry_run:
-        entries = list(find_checkpoints(source))
-        files = sum(not entry.skipped for entry in entries)
-        facts = {"files": files, "no checkpoints": len(entries) - files, "network": network or "inferred"}
-        console.print_facts({**facts, **options}, as_json=json)
-        return
-    done = import_folder(source, out, network, network_options=options, task=known, metrics=metrics)
-    _print_import(done, json)
-
-
-def _print_import(done: Any, json: bool) -> None:
-    """Say what was read, renamed and skipped, and how much of the folder that is."""
-    facts = {
-        "read": len(done.read),
-        "skipped": len(done.skipped),
-        "renamed": len(done.renamed),
-        "rows": len(done.zoo),
-        "coverage": f"{done.coverage:.0%} of {done.files:,} files",
-        "folder": str(done.zoo.path),
-    }
-    if json:
-        skipped = {str(path): reason for path, reason in done.skipped.items()}
-        console.print_json({**facts, "groups": list(done.groups), "why skipped": skipped})
-        return
-    for path, reason in list(done.skipped.items())[:_LINES]:
-        console.say(f"Skipped {path}: {reason}")
-    if len(done.skipped) > _LINES:
-        console.say(f"… and {len(done.skipped) - _LINES} more: {done.zoo.path / 'import.json'}")
-    if done.groups:
-        console.print_rows(done.groups, title="Architectures")
-    console.print_facts(facts)
 
 
 def info(zoo: Annotated[Path, tyro.conf.Positional], json: bool = False) -> None:

@@ -1,5 +1,7 @@
 """Plain convolutional networks of the published zoos, and one for 8x8 digits."""
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from weightatlas.networks.registry import activation_of, after, dropout_of, networks
@@ -12,15 +14,20 @@ def cnn_small(
     classes: int = 10,
     activation: str = "tanh",
     dropout: float = 0.0,
+    widths: Sequence[int] = (8, 6, 4),
 ) -> nn.Sequential:
-    """Small CNN of the hyper-representation zoos: 2,464 parameters on 1x28x28, 2,864 on 3x28x28."""
+    """Small CNN of the hyper-representation zoos: 2,464 parameters on 1x28x28, 2,864 on 3x28x28.
+
+    Widths of (6, 9, 6) make the second small CNN of the published zoos ("CNN2").
+    """
+    first, second, third = widths
     side = after(after(after(image_size, 5), 2, 2), 5)
     side = after(after(side, 2, 2), 2)
     return nn.Sequential(
-        *(nn.Conv2d(channels_in, 8, 5), nn.MaxPool2d(2), activation_of(activation), *dropout_of(dropout)),
-        *(nn.Conv2d(8, 6, 5), nn.MaxPool2d(2), activation_of(activation), *dropout_of(dropout)),
-        *(nn.Conv2d(6, 4, 2), activation_of(activation), nn.Flatten()),
-        *(nn.Linear(4 * side**2, 20), activation_of(activation), *dropout_of(dropout)),
+        *(nn.Conv2d(channels_in, first, 5), nn.MaxPool2d(2), activation_of(activation), *dropout_of(dropout)),
+        *(nn.Conv2d(first, second, 5), nn.MaxPool2d(2), activation_of(activation), *dropout_of(dropout)),
+        *(nn.Conv2d(second, third, 2), activation_of(activation), nn.Flatten()),
+        *(nn.Linear(third * side**2, 20), activation_of(activation), *dropout_of(dropout)),
         nn.Linear(20, classes),
     )
 

@@ -28,12 +28,31 @@ class Sine(nn.Module):
         return f"omega={self.omega}"
 
 
+class Shift(nn.Module):
+    """`x + value`: signals in 0..1 have their middle at 0.5.
+
+    Args:
+        value: What is added.
+    """
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.value
+
+    def extra_repr(self) -> str:
+        return f"value={self.value}"
+
+
 @networks.register("siren")
 def siren(
     coordinates: int = 2,
     outputs: int = 1,
     hidden: Sequence[int] = (32, 32),
     omega: float = 30.0,
+    shift: float = 0.0,
 ) -> nn.Sequential:
     """Map coordinates to a signal through sine layers (Sitzmann et al., 2020).
 
@@ -49,6 +68,7 @@ def siren(
         outputs: Numbers the signal has there.
         hidden: Widths of the sine layers.
         omega: Frequency of every sine.
+        shift: Added to the outputs; Navon et al. (2023) add 0.5.
 
     Raises:
         ConfigError: There is no sine layer, or a width is below 1.
@@ -58,4 +78,5 @@ def siren(
     layers: list[nn.Module] = []
     for width_in, width_out in pairwise([coordinates, *hidden]):
         layers += [nn.Linear(width_in, width_out), Sine(omega)]
-    return nn.Sequential(*layers, nn.Linear(hidden[-1], outputs))
+    layers += [nn.Linear(hidden[-1], outputs), *([Shift(shift)] if shift else [])]
+    return nn.Sequential(*layers)

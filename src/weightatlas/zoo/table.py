@@ -58,6 +58,22 @@ class Table:
             raise FileError(f"{where} is damaged or truncated.", todo=repair_hint(where))
         return cls(pl.read_parquet(io.BytesIO(data)))
 
+    @classmethod
+    def from_csv(cls, data: bytes, where: str) -> "Table":
+        """Read comma-separated text with a header.
+
+        Args:
+            data: The text.
+            where: The file, for the message.
+
+        Raises:
+            FileError: It is no such text, or empty.
+        """
+        try:
+            return cls(pl.read_csv(data, infer_schema_length=None))
+        except pl.exceptions.PolarsError as error:
+            raise FileError(f"{where} is no table.", where=str(error).splitlines()[0][:200]) from None
+
     def to_bytes(self) -> bytes:
         """Write parquet that carries the hash of all its other bytes."""
         buffer = io.BytesIO()

@@ -241,7 +241,7 @@ class Pickle:
     references: tuple[Persistent, ...]
 
 
-def read_pickle(file: BufferedIOBase) -> Pickle:
+def read_pickle(file: BufferedIOBase, most: int = MOST_STEPS) -> Pickle:
     """Follow one pickle to its end.
 
     Example:
@@ -251,9 +251,10 @@ def read_pickle(file: BufferedIOBase) -> Pickle:
 
     Args:
         file: Open at the first byte of the pickle; afterwards it stands behind its last.
+        most: More instructions than this are refused.
 
     Raises:
-        PickleDamage: It ends early, contradicts itself, or has more than 2 million instructions.
+        PickleDamage: It ends early, contradicts itself, or has too many instructions.
     """
     machine = _Machine()
     stack = machine.stack
@@ -268,8 +269,8 @@ def read_pickle(file: BufferedIOBase) -> Pickle:
                 return Pickle(stack.pop(), frozenset(machine.names), tuple(machine.references))
             else:
                 machine.step(code, value)
-            if count > MOST_STEPS:
-                raise PickleDamage(f"It has more than {MOST_STEPS:,} instructions.")
+            if count > most:
+                raise PickleDamage(f"It has more than {most:,} instructions.")
     except PickleDamage:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError) as error:

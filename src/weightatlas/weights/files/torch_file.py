@@ -11,6 +11,7 @@ from torch import Tensor
 from weightatlas.errors import FileError
 from weightatlas.weights.files.harmless import is_harmless, usual
 from weightatlas.weights.files.pickle_machine import Pickle, PickleDamage, read_pickle
+from weightatlas.weights.files.records import PLAIN, Objects
 from weightatlas.weights.files.torch_values import Opaque, Values
 from weightatlas.weights.files.zip_file import Archive, damaged
 
@@ -18,13 +19,14 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _LARGEST = 256 << 20
 
 
-def read_torch_zip(archive: Archive) -> tuple[Any, str]:
+def read_torch_zip(archive: Archive, objects: Objects = PLAIN) -> tuple[Any, str]:
     """Read a zip of `torch.save`: a pickle with the structure, one member for each storage.
 
     Only the storages of tensors that are wanted are read later, each with its checksum.
 
     Args:
         archive: The open file.
+        objects: Which objects besides plain data may stand in it.
 
     Returns:
         Nested containers with a `Leaf` for each tensor, and "torch zip" or "torchscript".
@@ -49,7 +51,7 @@ def read_torch_zip(archive: Archive) -> tuple[Any, str]:
         )
     order = f"{root}byteorder"
     swapped = order in archive.sizes and bytes(archive.read(order)) == b"big"
-    found = _checked(path, BytesIO(archive.read(pickled)))
+    found = _checked(path, BytesIO(archive.read(pickled)), objects)
     cache: dict[str, Tensor] = {}
 
     def read(key: str) -> Tensor:
@@ -57,7 +59,7 @@ def read_torch_zip(archive: Archive) -> tuple[Any, str]:
             cache[key] = _tensor(archive.read(f"{root}data/{key}"))
         return cache[key]
 
-    values = Values(read, swapped=swapped)
+    values = objects.values(read, swapped=swapped)
     tree = _meaning(path, values, found)
     for key, size in values.storages.items():
         there = archive.sizes.get(f"{root}data/{key}")
@@ -67,13 +69,16 @@ def read_torch_zip(archive: Archive) -> tuple[Any, str]:
     return tree, "torch zip"
 
 
-def read_torch_stream(path: Path, file: BufferedIOBase, size: int) -> tuple[Any, str]:
+def read_torch_stream(
+    path: Path, file: BufferedIOBase, size: int, objects: Objects = PLAIN
+) -> tuple[Any, str]:
     """Read the old format of `torch.save` (four pickles, then the storages), or one plain pickle.
 
     Args:
         path: The file's name, for messages.
         file: The file, open at its first byte; it is closed by the caller after the tensors are read.
         size: Its length in bytes.
+        objects: Which objects besides plain data may stand in it.
 
     Returns:
         Nested containers with a `Leaf` for each tensor, and "torch legacy" or "pickle".
@@ -90,20 +95,24 @@ def read_torch_stream(path: Path, file: BufferedIOBase, size: int) -> tuple[Any,
             raise PickleDamage("It repeats the files inside it.")
         return _inner(path, data)
 
-    first = _checked(path, file)
+    first = _checked(path, file, objects)
     if first.value == _MAGIC:
-        return _old(path, file, size, inner)
-    values = Values(lambda key: torch.empty(0), inner=inner)
+        return _old(path, file, size, inner, objects)
+    values = objects.values(lambda key: torch.empty(0), inner=inner)
     return _meaning(path, values, first), "pickle"
 
 
 def _old(
-    path: Path, file: BufferedIOBase, size: int, inner: Callable[[bytes], Any] | None
+    path: Path,
+    file: BufferedIOBase,
+    size: int,
+    inner: Callable[[bytes], Any] | None,
+    objects: Objects = PLAIN,
 ) -> tuple[Any, str]:
     """Read the old format behind its first pickle, which says that it is this format."""
     for _ in range(2):  # protocol version, properties of the system
         _checked(path, file)
-    found = _checked(path, file)
+    found = _checked(path, file, objects)
     keys = _checked(path, file).value
     places: dict[str, tuple[int, int]] = {}
     cache: dict[str, Tensor] = {}
@@ -117,7 +126,7 @@ def _old(
             cache[key] = _tensor(data)
         return cache[key]
 
-    values = Values(read, inner=inner)
+    values = objects.values(read, inner=inner)
     tree = _meaning(path, values, found)
     places |= _places(path, file, values, keys, size)
     missing = sorted(set(values.storages) - set(places))
@@ -151,13 +160,14 @@ def _places(
     return found
 
 
-def _checked(path: Path, file: BufferedIOBase) -> Pickle:
+def _checked(path: Path, file: BufferedIOBase, objects: Objects = PLAIN) -> Pickle:
     """Follow a pickle and refuse it if it names anything that is not data."""
     try:
-        found = read_pickle(file)
+        found = read_pickle(file, objects.most)
     except PickleDamage as error:
         raise damaged(path, str(error), "torch file, or no checkpoint") from None
-    unknown = sorted(usual(name) for name in found.names if not is_harmless(name))
+    names = (usual(name) for name in found.names)
+    unknown = sorted(name for name in names if not (is_harmless(name) or objects.allows(name)))
     if unknown:
         more = f" and {len(unknown) - 6} more" if len(unknown) > 6 else ""
         raise FileError(

@@ -131,7 +131,7 @@ def import_folder(
         networks={key: record} if key else {},
         provenance=provenance("import_folder"),
     )
-    header = _open_or_merge(folder, header)
+    header = open_or_merge(folder, header)
     labels = read_metrics(Path(metrics)) if metrics else {}
     plan = Plan(source, folder, Chooser(spec), task_id(task) if task else None, header.split, labels)
     own = {folder.absolute(), *([Path(metrics).absolute()] if metrics else [])}
@@ -271,7 +271,12 @@ def _function(
     return spec_of(network(), input_shape), None
 
 
-def _open_or_merge(folder: Path, header: Header) -> Header:
+def open_or_merge(folder: Path, header: Header) -> Header:
+    """Start from what the zoo in a folder holds, if there is one.
+
+    Raises:
+        ZooError: It was made from a recipe, or disagrees about the split.
+    """
     if not has_header(folder):
         return header
     old = read_header(folder)
