@@ -66,6 +66,14 @@ def test_cores_and_device():
     assert runtime.cores() >= 1
     assert runtime.pick_device("cpu") == torch.device("cpu")
     assert runtime.pick_device().type in ("cpu", "cuda")
+    with pytest.raises(ConfigError, match="no device 'tpu'"):
+        runtime.pick_device("tpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_missing_cuda_device_is_named():
+    with pytest.raises(ConfigError, match=r"'cuda:1'.*no CUDA device"):
+        runtime.pick_device("cuda:1")
 
 
 def test_the_memory_budget_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

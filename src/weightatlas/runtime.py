@@ -21,10 +21,19 @@ def pick_device(name: str = "auto") -> torch.device:
     Example:
         >>> pick_device("cpu")
         device(type='cpu')
+
+    Raises:
+        ConfigError: There is no such device.
     """
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"There is no device '{name}'.", todo="Use auto, cpu or cuda.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"The device '{name}' was asked for, but there is no CUDA device here.")
+    return device
 
 
 def cores() -> int:

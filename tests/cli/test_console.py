@@ -4,6 +4,7 @@ import json
 import logging
 
 import numpy as np
+import pytest
 
 from tests.report.sample import records
 from weightatlas.cli import console
@@ -22,6 +23,13 @@ def test_rows_as_a_table_and_as_json(capsys):
 def test_numbers_of_numpy_become_plain_json(capsys):
     console.print_json({"a": np.float32(0.5), "b": np.arange(2), "c": {3, 1}})
     assert json.loads(capsys.readouterr().out) == {"a": 0.5, "b": [0, 1], "c": [1, 3]}
+
+
+def test_numbers_that_are_not_finite_are_null_in_json(capsys):
+    """NaN and Infinity are no JSON, and other programs refuse the whole document."""
+    console.print_json({"a": float("nan"), "b": [np.float64("inf"), 1.0], "c": {"d": np.array([np.nan])}})
+    text = capsys.readouterr().out
+    assert json.loads(text, parse_constant=pytest.fail) == {"a": None, "b": [None, 1.0], "c": {"d": [None]}}
 
 
 def test_records_keep_their_baselines_and_json_has_all_metrics(capsys):

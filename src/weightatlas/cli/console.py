@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def print_error(error: WeightAtlasError) -> None:
 
 def print_json(value: object) -> None:
     """Print one JSON document."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=_plain))
+    print(json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def print_rows(rows: Sequence[Row], *, title: str = "", as_json: bool = False) -> None:
@@ -122,7 +123,15 @@ def _shown(value: object) -> str:
 
 
 def _plain(value: Any) -> object:
-    """Turn numpy and torch scalars, arrays, paths and sets into JSON values."""
+    """Turn scalars and arrays of numpy and torch, paths and sets into JSON values; NaN becomes null."""
     if hasattr(value, "tolist"):
-        return value.tolist()
-    return sorted(value) if isinstance(value, set | frozenset) else str(value)
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        value = sorted(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | None) else str(value)

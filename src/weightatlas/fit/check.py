@@ -115,11 +115,9 @@ def _of_labels(batch: Batch, validation: Batch | None, loss: Composite, config: 
 def _of_place(config: FitConfig, out: Path | None) -> list[str]:
     problems = []
     try:
-        device = pick_device(config.device)
-        if device.type == "cuda" and not torch.cuda.is_available():
-            problems.append(f"device='{config.device}', but no CUDA device is available here")
-    except RuntimeError:
-        problems.append(f"there is no device '{config.device}'; use 'auto', 'cpu' or 'cuda'")
+        pick_device(config.device)
+    except ConfigError as error:
+        problems.append(error.what)
     if out is not None:
         try:
             _note(config, out)
