@@ -123,6 +123,124 @@ def test_activations_change_the_function_id():
     assert len(ids) == 3
 
 
+class Between(nn.Module):
+    """Two linear layers, and something between them."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.a, self.b, self.between = nn.Linear(3, 4), nn.Linear(4, 2), between
+
+    def forward(self, x):
+        return self.b(self.between(self.a(x)))
+
+
+class Rectified(nn.Module):
+    """Adds what was rectified to what it was made of, which changes if it is rectified in place."""
+
+    def __init__(self, inplace):
+        super().__init__()
+        self.relu = nn.ReLU(inplace)
+
+    def forward(self, x):
+        return self.relu(x) + x
+
+
+class Attending(nn.Module):
+    """Hands queries, keys and values over by name."""
+
+    def __init__(self, *names):
+        super().__init__()
+        self.first, self.second, self.names = nn.Linear(4, 4), nn.Linear(4, 4), names
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x):
+        found = dict(zip(self.names, (x, self.first(x), self.second(x)), strict=True))
+        return self.attention(**found)[0]
+
+
+def written(function):
+    return lambda: Between(function), (3,)
+
+
+def in_transformer(**options):
+    return lambda: nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, **options)), (5, 4)
+
+
+def normed(training):
+    moments = torch.zeros(4), torch.ones(4)
+    return written(lambda h: F.batch_norm(h, *moments, training=training, momentum=0.0))
+
+
+DIFFERENT = {
+    "power of a norm": (
+        written(lambda h: h * h.norm(p=1, dim=1, keepdim=True)),
+        written(lambda h: h * h.norm(p=2, dim=1, keepdim=True)),
+    ),
+    "power to normalize by": (written(lambda h: F.normalize(h, p=1.0)), written(F.normalize)),
+    "power of pooling": (
+        (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.LPPool2d(1, 2)), (1, 8, 8)),
+        (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.LPPool2d(2, 2)), (1, 8, 8)),
+    ),
+    "statistics of the batch": (normed(True), normed(False)),
+    "activation of a transformer": (in_transformer(), in_transformer(activation="gelu")),
+    "axes of a transformer": (in_transformer(), in_transformer(batch_first=True)),
+    "axes of a recurrent layer": (
+        (lambda: nn.Sequential(nn.GRU(3, 4)), (5, 3)),
+        (lambda: nn.Sequential(nn.GRU(3, 4, batch_first=True)), (5, 3)),
+    ),
+    "bounded embedding": (
+        (lambda: nn.Sequential(nn.Embedding(5, 4)), (3,)),
+        (lambda: nn.Sequential(nn.Embedding(5, 4, max_norm=0.5)), (3,)),
+    ),
+    "order of pieces": (
+        written(lambda h: torch.cat(h.chunk(2, 1)[::-1], 1)),
+        written(lambda h: torch.cat(h.chunk(2, 1), 1)),
+    ),
+    "written over": (
+        (lambda: Between(Rectified(True)), (3,)),
+        (lambda: Between(Rectified(False)), (3,)),
+    ),
+    "names of arguments": (
+        (lambda: Attending("query", "key", "value"), (5, 4)),
+        (lambda: Attending("query", "value", "key"), (5, 4)),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::weightatlas.weights.trace.OpaqueWarning")
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_different_functions_of_one_layout_have_different_ids(what):
+    one, other = (trace(make(), shape) for make, shape in DIFFERENT[what])
+    assert one.layout_id == other.layout_id
+    assert one.function_id != other.function_id
+
+
+def test_the_way_of_writing_does_not_change_the_function_id():
+    def same(first, other):
+        assert trace(first(), (5, 4)).function_id == trace(other(), (5, 4)).function_id
+
+    same(lambda: Attending("query", "key", "value"), lambda: Attending("query", "key", "value"))
+    stacked = [nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace), nn.Linear(4, 4)) for inplace in (True, False)]
+    same(lambda: stacked[0], lambda: stacked[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_networks_of_any_precision_are_traced(dtype):
+    def make():
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 1, 3))
+
+    assert trace(make().to(dtype), (1, 8, 8)) == trace(make(), (1, 8, 8))
+
+
+def test_complex_numbers_and_uncopyable_networks_are_named_errors():
+    phase = nn.Linear(3, 4)
+    phase.register_parameter("phase", nn.Parameter(torch.zeros(4, dtype=torch.complex64)))
+    with pytest.raises(SpecError, match="'phase' holds complex numbers"):
+        trace(phase, (3,))
+    with pytest.raises(SpecError, match="Linear cannot be copied"):
+        trace(nn.Linear(3, 4, device="meta"), (3,))
+
+
 def test_a_network_is_not_changed():
     network, shape, _ = build("residual")
     network.train()
@@ -150,6 +268,12 @@ def test_an_untraceable_submodule_is_kept_whole_and_fixed():
         spec = trace(network, (3,))
     assert spec.groups == (6,)
     assert "opaque" in [node.op for node in spec.graph]
+
+
+def test_a_submodule_that_looks_at_numbers_is_kept_whole():
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), Loop(), nn.Linear(4, 6), nn.Linear(6, 2))
+    with pytest.warns(OpaqueWarning, match="2"):
+        assert trace(network, (3,)).groups == (6,)
 
 
 class Same(Loop):

@@ -137,7 +137,7 @@ def _fold_of(spec: NetworkSpec, source: int, place: int) -> Fold | None:
     grouped = layer.op.startswith("conv_transpose") and layer.attributes.get("groups", 1) != 1
     if layer.op not in _OUT_AXIS or "weight" not in by_role or stacked or grouped:
         return None
-    if not {"running_mean", "running_var"} <= set(roles):
+    if not {"running_mean", "running_var"} <= set(roles) or norm.attributes.get("training"):
         return None
     return Fold(
         layer=source,

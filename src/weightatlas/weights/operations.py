@@ -73,19 +73,10 @@ _SHAPE_ONLY = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"
 
 # Settings that follow from tensor shapes, or mean nothing in eval mode.
 _UNNEEDED = {
-    *(
-        "inplace",
-        "training",
-        "p",
-        "dropout_p",
-        "momentum",
-        "track_running_stats",
-        "affine",
-        "elementwise_affine",
-    ),
+    *("inplace", "dropout_p", "momentum", "track_running_stats", "affine", "elementwise_affine"),
     *("in_features", "out_features", "in_channels", "out_channels", "num_features", "num_channels", "device"),
-    *("num_embeddings", "embedding_dim", "sparse", "scale_grad_by_freq", "dtype", "_stacklevel", "max_norm"),
-    *("in1_features", "in2_features", "num_parameters", "norm_type", "batch_first", "start_dim", "end_dim"),
+    *("num_embeddings", "embedding_dim", "sparse", "scale_grad_by_freq", "dtype", "_stacklevel"),
+    *("in1_features", "in2_features", "num_parameters", "start_dim", "end_dim"),
 }
 
 
@@ -132,14 +123,33 @@ def bind(op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[s
     return {**named, **kwargs}, list(args[len(names) :])
 
 
+def in_order(op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """List the arguments of an operation; those written as keywords stand where the signature has them."""
+    places = {name: place for place, name in enumerate(SIGNATURES.get(op, []))}
+    return [*args, *(kwargs[name] for name in sorted(kwargs, key=lambda name: places.get(name, len(places))))]
+
+
+def writes_over(n: fx.Node, module: nn.Module | None) -> bool:
+    """Tell whether an operation changes its input in place although others read it, too."""
+    name = str(n.target) if isinstance(n.target, str) else getattr(n.target, "__name__", "")
+    method = name in ("iadd", "isub", "imul", "itruediv") or (name.endswith("_") and name[-2:] != "__")
+    inplace = getattr(module, "inplace", False) if module else n.kwargs.get("inplace", method)
+    return bool(inplace) and any(len(source.users) > 1 for source in n.all_input_nodes[:1])
+
+
 def attributes_of_module(module: nn.Module) -> dict[str, Any]:
     """Collect the settings of a `torch.nn` module that change what it computes in eval mode."""
     names = set(getattr(module, "__constants__", ())) - _UNNEEDED
     if isinstance(module, nn.MultiheadAttention):
-        names |= {"num_heads", "batch_first", "add_zero_attn"}
+        names |= {"num_heads", "add_zero_attn"}
+    if isinstance(module, nn.Embedding) and module.max_norm is None:
+        names -= {"max_norm", "norm_type"}
     if isinstance(module, (nn.TransformerEncoder, nn.TransformerEncoderLayer)):
         first: Any = module.layers[0] if isinstance(module, nn.TransformerEncoder) else module
-        heads = {"num_heads": first.self_attn.num_heads, "num_layers": getattr(module, "num_layers", 1)}
+        own = first.self_attn
+        heads = {"num_heads": own.num_heads, "num_layers": getattr(module, "num_layers", 1)}
+        # Neither is part of what such a layer prints.
+        heads |= {"activation": plain_name(first.activation), "batch_first": own.batch_first}
         return {**heads, "code": repr(module), "norm_first": first.norm_first}
     if isinstance(module, nn.modules.padding._ConstantPadNd):
         names |= {"value"}
@@ -158,10 +168,20 @@ def attributes_of_call(op: str, arguments: dict[str, Any], extra: list[Any]) -> 
         name: plain(value)
         for name, value in arguments.items()
         if name not in _UNNEEDED and not holds_node(value) and value is not None
+        if not _changes_nothing(op, name, arguments)
     }
     if extra and not all(holds_node(value) for value in extra):
         found["arguments"] = [None if holds_node(value) else plain(value) for value in extra]
     return dict(sorted(found.items()))
+
+
+def _changes_nothing(op: str, name: str, arguments: dict[str, Any]) -> bool:
+    """Tell whether a setting has the value that it has when it is not given."""
+    if name == "norm_type":
+        return op == "embedding" and arguments.get("max_norm") is None
+    if name == "training":
+        return not arguments[name]
+    return (op, name) == ("normalize", "p") and arguments[name] == 2
 
 
 def holds_node(value: Any) -> bool:
@@ -169,6 +189,11 @@ def holds_node(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return any(holds_node(item) for item in value)
     return isinstance(value, fx.Node)
+
+
+def plain_name(function: Any) -> str:
+    """Name a function, or print a module."""
+    return repr(function) if isinstance(function, nn.Module) else getattr(function, "__name__", str(function))
 
 
 def plain(value: Any) -> Any:

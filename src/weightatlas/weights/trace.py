@@ -3,15 +3,18 @@
 What comes out is a proposal; `weightatlas.symmetry.verify.spec_of` checks it by running.
 """
 
-import copy
-import hashlib
 import re
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.fx.node import map_arg
 
 import weightatlas.weights.entrywise
@@ -21,7 +24,7 @@ from weightatlas.weights import operations
 from weightatlas.weights.axes import Symbol, axis_of, fresh, resolve
 from weightatlas.weights.rules import RULES, Call, Opaque, Tracked, constants, fix_all
 from weightatlas.weights.spec import NetworkSpec, Node, Role, TensorSpec
-from weightatlas.weights.symbolic import nodes_of, symbolic
+from weightatlas.weights.symbolic import digest_of, nodes_of, portable, symbolic, tensors_in
 
 _BATCH = 2
 
@@ -48,13 +51,12 @@ def trace(network: nn.Module, input_shape: tuple[int, ...]) -> NetworkSpec:
     Raises:
         SpecError: The code cannot be traced, or it does not run on this input shape.
     """
-    network = copy.deepcopy(network).eval()
+    network = portable(network)
     module = symbolic(network)
     errors = []
     for dtype in (torch.float32, torch.int64):
-        tracer = _Tracing(module, network)
         try:
-            tracer.propagate(tuple(input_shape), dtype)
+            tracer = _follow(module, network, tuple(input_shape), dtype)
         except Exception as error:  # any error the user's code raises
             errors.append(error)
             continue
@@ -64,6 +66,18 @@ def trace(network: nn.Module, input_shape: tuple[int, ...]) -> NetworkSpec:
         where=str(errors[0]).strip().splitlines()[0],
         todo="Pass the shape of one input without the batch axis, for example (3, 32, 32).",
     ) from errors[0]
+
+
+def _follow(
+    module: fx.GraphModule, network: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype
+) -> "_Tracing":
+    """Run a network on fake tensors; if its code looks at their numbers, on zeros."""
+    try:
+        return _Tracing(module, network).propagate(
+            input_shape, dtype, FakeTensorMode(allow_non_fake_inputs=True)
+        )
+    except (DataDependentOutputException, DynamicOutputShapeException):
+        return _Tracing(module, network).propagate(input_shape, dtype, nullcontext())
 
 
 class _Tracing(fx.Interpreter):
@@ -87,11 +101,14 @@ class _Tracing(fx.Interpreter):
         self.positions: dict[fx.Node, int] = {}
         self.constants: dict[int, Tensor] = {}
 
-    def propagate(self, input_shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        """Run the network once on a fake batch."""
+    def propagate(
+        self, input_shape: tuple[int, ...], dtype: torch.dtype, mode: AbstractContextManager[Any]
+    ) -> "_Tracing":
+        """Run the network once on a batch of zeros."""
         self.dtype = dtype
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        with mode, torch.no_grad():
             self.run(torch.zeros(_BATCH, *input_shape, dtype=dtype))
+        return self
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
@@ -102,10 +119,10 @@ class _Tracing(fx.Interpreter):
         elif n.op == "get_attr":
             self._attribute(n, result)
         elif n.op == "output":
-            inputs = [node for node in nodes_of(n) if node in self.tracked]
+            inputs = [node for node in nodes_of((n.args, n.kwargs)) if node in self.tracked]
             fix_all(*(t for node in inputs for t in _flat(self.tracked[node])))
             self._emit(n, "output", inputs, {}, [])
-        elif n.op != "placeholder" and _flat_tensors(result):
+        elif n.op != "placeholder" and tensors_in(result):
             self._operation(n, result)
         return result
 
@@ -126,9 +143,10 @@ class _Tracing(fx.Interpreter):
         item = {"values": 0, "indices": 1}.get(str(n.args[1]), n.args[1]) if len(n.args) > 1 else None
         if op in ("getitem", "getattr") and source is not None and isinstance(self.tracked.get(source), list):
             self.tracked[n] = self.tracked[source][item]
-            self._emit(n, "item", [source], {"index": item}, [])
+            self._emit(n, "item", [source], {"index": operations.plain(item)}, [])
             return
-        if op in operations.IDENTITIES and source is not None and not n.kwargs.get("training"):
+        training = operations.bind(op, n.args, dict(n.kwargs))[0].get("training")
+        if op in operations.IDENTITIES and source is not None and not training:
             self.tracked[n], self.positions[n] = self.tracked[source], self._position(source)
             return
         self._layer(n, op, module, result)
@@ -137,7 +155,8 @@ class _Tracing(fx.Interpreter):
         """Apply a rule that may own tensors."""
         known = module is None or type(module).__module__.startswith("torch.nn.modules")
         arguments, extra = operations.bind(op, n.args, dict(n.kwargs))
-        inputs = [node for node in nodes_of(n) if node in self.tracked]
+        given = operations.in_order(op, n.args, dict(n.kwargs))
+        inputs = [node for node in nodes_of(given) if node in self.tracked]
         own: dict[str, str] = {}
         if module is not None:
             own = self._module_tensors(str(n.target), module)
@@ -153,7 +172,7 @@ class _Tracing(fx.Interpreter):
             attributes = operations.attributes_of_call(op, arguments, extra)
         for name in sorted(own, key=lambda name: self.index[own[name]]):
             self._use(own[name], op, name)
-        shapes = [tuple(tensor.shape) for tensor in _flat_tensors(result)]
+        shapes = [tuple(tensor.shape) for tensor in tensors_in(result)]
         values = {name: self._value(value) for name, value in arguments.items()}
         values |= {name: self.known[tensor] for name, tensor in own.items()}
         call = Call({**attributes, **values}, [self._value(value) for value in extra], shapes)
@@ -162,6 +181,8 @@ class _Tracing(fx.Interpreter):
             op, attributes = operations.describe_reshape(op, shapes[0], attributes, _BATCH)
         if op == "batch_norm":
             attributes["rank"] = len(shapes[0])
+        if operations.writes_over(n, module):
+            attributes["inplace"] = True
         order = [self.index[own[name]] for name in sorted(own, key=lambda name: self.index[own[name]])]
         self._emit(n, op if known else "opaque", inputs, attributes, order)
 
@@ -241,7 +262,7 @@ class _Tracing(fx.Interpreter):
                 if not run.symbol.fixed:
                     groups.setdefault(run.symbol, len(groups))
         for place, value in self.constants.items():
-            self.graph_nodes[place] = Node(op="constant", attributes={"digest": _digest(value)})
+            self.graph_nodes[place] = Node(op="constant", attributes={"digest": digest_of(value)})
         aliases: dict[str, list[str]] = {}
         for name, canonical in self.canonical.items():
             if name != canonical:
@@ -273,18 +294,6 @@ def _flat(tracked: Any) -> list[Tracked]:
     return list(tracked) if isinstance(tracked, (tuple, list)) else [tracked]
 
 
-def _flat_tensors(result: Any) -> list[Tensor]:
-    """List the tensors of an operation's result."""
-    if isinstance(result, Tensor):
-        return [result]
-    return [item for item in result if isinstance(item, Tensor)] if isinstance(result, (tuple, list)) else []
-
-
 def _is_fixed(tracked: Tracked) -> bool:
     """Tell whether no axis of a tensor may move."""
     return all(run.symbol.fixed for line in tracked.lines for run in resolve(line))
-
-
-def _digest(value: Tensor) -> str:
-    """Hash the values of a constant tensor."""
-    return hashlib.sha256(repr((value.dtype, value.tolist())).encode()).hexdigest()[:16]
