@@ -34,6 +34,14 @@ class Branches(nn.Module):
         return self.head(self.norm(torch.cat([a, b], dim=1)).mean((2, 3)))
 
 
+class WrittenOver(nn.Module):
+    """Rectifies in place what it then adds."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = 2.0 * x
+        return torch.relu_(x) + x
+
+
 class Tied(nn.Module):
     """Two names for one weight."""
 
@@ -88,6 +96,20 @@ CASES = {
 }
 
 
+_LAYERS = "weightatlas.population.operations_layers"
+_TILES = {f"{_LAYERS}.WHOLE_MB": 0.0, "weightatlas.population.operations_windows.TILE_MB": 0.004}
+_AGAIN = {"weightatlas.population.batched.KEPT_MB": 0.0}
+WAYS: list[tuple[str, dict[str, float]]] = [
+    ("batched", {}),
+    ("images", {}),
+    ("batched", {f"{_LAYERS}.SHEAF_MB": 0.0}),  # one network is convolved at a time
+    ("batched", _TILES),  # convolutions as if their inputs were too large for the cache
+    ("batched", _AGAIN),  # nothing is kept for the backward pass
+    ("images", _AGAIN),
+    ("batched", _TILES | _AGAIN),
+]
+
+
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("case", CASES)
 def test_operations_equal_modules(case: str, shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,18 +120,41 @@ def test_operations_equal_modules(case: str, shared: bool, monkeypatch: pytest.M
     weights = initialize(spec, torch.arange(3), "kaiming_normal").double()
     weights = (weights + 0.1 * torch.rand_like(weights)).requires_grad_()
     inputs = torch.randn(*(() if shared else (3,)), 5, *shape, dtype=torch.float64, requires_grad=True)
-    results = []
-    for name in ("loop", "batched", "images", "tiles"):
-        if name == "tiles":  # convolutions as if their inputs were too large for the cache
-            monkeypatch.setattr("weightatlas.population.operations_layers.WHOLE_MB", 0.0)
-            monkeypatch.setattr("weightatlas.population.operations_windows.TILE_MB", 0.004)
-            name = "batched"
-        outputs = Population(network, spec, engine=name)(weights, inputs, shared)
+
+    def results(name: str) -> list[torch.Tensor]:
+        population = Population(network, spec, engine=name)
+        outputs = population(weights, inputs, shared)
         cotangent = torch.arange(outputs.numel(), dtype=torch.float64).sin().view(outputs.shape)
-        results.append((outputs, *torch.autograd.grad((outputs * cotangent).sum(), [weights, inputs])))
-    for found in results[1:]:
-        for ours, theirs in zip(found, results[0], strict=True):
+        bare = population.outputs_no_grad(weights, inputs, shared)
+        return [outputs, bare, *torch.autograd.grad((outputs * cotangent).sum(), [weights, inputs])]
+
+    wanted = results("loop")
+    for name, limits in WAYS:
+        with monkeypatch.context() as patch:
+            for limit, value in limits.items():
+                patch.setattr(limit, value)
+            found = results(name)
+        for ours, theirs in zip(found, wanted, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_a_second_backward_pass_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, spec = make("plain")
+    weights = initialize(spec, torch.arange(40), "glorot").requires_grad_()
+    inputs = torch.randn(50, 1, 8, 8)
+    for limit in (256.0, 0.5):  # all is kept; some is
+        monkeypatch.setattr("weightatlas.population.batched.KEPT_MB", limit)
+        outputs = Population(network, spec, engine="batched", workers=2)(weights, inputs)
+        other = Population(network, spec, engine="batched", workers=2)(weights * 2, inputs)
+        first, again = (
+            torch.autograd.grad(outputs.square().sum(), weights, retain_graph=True)[0] for _ in range(2)
+        )
+        assert torch.equal(first, again)
+        (direct,) = torch.autograd.grad(
+            Population(network, spec, engine="loop")(weights, inputs).square().sum(), weights
+        )
+        torch.testing.assert_close(first, direct, rtol=1e-4, atol=1e-4)
+        assert other.isfinite().all()
 
 
 @pytest.mark.parametrize("case", [name for name in CASES if "norm" in name or name == "branches"])
@@ -179,6 +224,7 @@ def test_a_ready_made_loss_equals_any_loss() -> None:
         (nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), "reflect"),
         (nn.Flatten(2), "flattens"),
         (nn.AdaptiveAvgPool2d(3), "AdaptiveAvgPool2d|has no batched form"),
+        (WrittenOver(), "changes in place what others read"),
     ],
 )
 def test_what_has_no_batched_form_says_so_and_runs_otherwise(layer: nn.Module, reason: str) -> None:

@@ -12,7 +12,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from weightatlas.population.crew import side_by_side
 from weightatlas.population.engines import Engine, Loss, Masks, cross_entropy, engines, named
-from weightatlas.population.operations import Tape, Workspace
+from weightatlas.population.operations import Tape, Workspace, even
 from weightatlas.population.operations_pointwise import BatchNorm
 from weightatlas.population.program import BATCH_LAST, Kit, program_of
 from weightatlas.weights.spec import NetworkSpec
@@ -20,6 +20,8 @@ from weightatlas.weights.spec import NetworkSpec
 CACHE_MB = (
     16.0  # what a block of networks may occupy; much more falls out of the cache, much less is overhead
 )
+KEPT_MB = 256.0  # what calls with gradient may keep until their backward pass
+WIDEST = 4  # times the usual number of queries in a block of few networks
 
 
 @engines.register("batched")
@@ -50,7 +52,8 @@ class BatchedEngine(Engine):
         return self.local.work
 
     def outputs(self, weights: Tensor, inputs: Tensor, shared: bool) -> Tensor:
-        return _Outputs.apply(weights, inputs, shared, self)  # type: ignore[no-any-return]
+        graded = torch.is_grad_enabled() and (weights.requires_grad or inputs.requires_grad)
+        return _Outputs.apply(weights, inputs, shared, self, graded)  # type: ignore[no-any-return]
 
     def train_outputs(
         self, weights: Tensor, inputs: Tensor, masks: Masks
@@ -102,18 +105,25 @@ class BatchedEngine(Engine):
             blank = torch.zeros(1, self.spec.params, dtype=sample.dtype, device=sample.device)
             tape = replace(self.tape(blank, {}), work=Workspace())
             self.programs[False].forward(tape, self.enter(sample[None, :1]))
-            self.numbers = max(tape.work.numbers, 1)
+            self.numbers = max(tape.work.numbers(without="columns"), 1)  # those are unfolded by the sheaf
         return self.numbers
 
     def piece(self, sample: Tensor) -> int:
         """Choose how many images of a large batch go through the network before the next ones follow."""
         return max(2 * self.width, int(CACHE_MB * 2**18 / (sample.element_size() * self.size(sample))))
 
-    def tape(self, weights: Tensor, masks: Mapping[str, Tensor], training: bool = False) -> Tape:
+    def tape(
+        self,
+        weights: Tensor,
+        masks: Mapping[str, Tensor],
+        training: bool = False,
+        kept: Workspace | None = None,
+        graded: bool = True,
+    ) -> Tape:
         state = named(weights, self.spec)
         for tensor in self.spec.tensors:
             state |= dict.fromkeys(tensor.aliases, state[tensor.name])
-        return Tape({**state, **masks}, len(weights), self.work, training)
+        return Tape({**state, **masks}, len(weights), self.work, training, kept, graded)
 
     def collect(self, tape: Tape, out: Tensor | None = None, add: bool = False) -> Tensor:
         """Join the gradients of all tensors to rows, written or added to `out`."""
@@ -128,28 +138,36 @@ class BatchedEngine(Engine):
 
 
 class _Outputs(torch.autograd.Function):
-    """Outputs of a population; backward runs forward again block by block instead of keeping activations.
+    """Outputs of a population; backward runs forward again where keeping its numbers would need much memory.
 
-    Writing all activations to memory and reading them back costs more than computing them in the cache.
+    What is kept is small: neither unfolded inputs nor what only a pooling layer reads.
     """
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, weights: Tensor, inputs: Tensor, shared: bool, engine: BatchedEngine
+        ctx: FunctionCtx, weights: Tensor, inputs: Tensor, shared: bool, engine: BatchedEngine, graded: bool
     ) -> Tensor:
         ctx.save_for_backward(weights, inputs)
         ctx.shared, ctx.engine = shared, engine  # type: ignore[attr-defined]
-
-        def work(rows: slice) -> Tensor:
-            parts = []
-            for queries in pieces:
-                x = engine.enter(_cut(inputs, rows, queries, shared))
-                outputs = engine.programs[False].forward(engine.tape(weights[rows], {}), x)
-                parts.append(engine.leave(outputs).clone())
-            return torch.cat(parts, dim=1)
-
         blocks, pieces = _blocks(engine, weights, inputs, shared)
-        return torch.cat(side_by_side(work, blocks, engine.workers))
+        room = KEPT_MB * 2**20 / len(blocks) if graded else 0.0
+
+        def work(rows: slice) -> tuple[Tensor, list[Tape]]:
+            parts, tapes, used = [], [], 0
+            for queries in pieces:
+                x, kept = engine.enter(_cut(inputs, rows, queries, shared)), None
+                if used < room:
+                    kept = Workspace()
+                tape = engine.tape(weights[rows], {}, kept=kept, graded=kept is not None)
+                parts.append(engine.leave(engine.programs[False].forward(tape, x)).clone())
+                if kept is not None:
+                    used += kept.bytes() + x.nbytes
+                    tapes.append(tape)
+            return torch.cat(parts, dim=1), tapes
+
+        found = side_by_side(work, blocks, engine.workers)
+        ctx.tapes = [tapes for _, tapes in found]  # type: ignore[attr-defined]
+        return torch.cat([outputs for outputs, _ in found])
 
     @staticmethod
     @once_differentiable
@@ -158,32 +176,41 @@ class _Outputs(torch.autograd.Function):
         shared, engine = ctx.shared, ctx.engine  # type: ignore[attr-defined]
         wanted = ctx.needs_input_grad[1]  # type: ignore[attr-defined]
         blocks, pieces = _blocks(engine, weights, inputs, shared)
+        kept, ctx.tapes = ctx.tapes, [[] for _ in blocks]  # type: ignore[attr-defined]
 
-        def work(rows: slice) -> tuple[Tensor, Tensor | None]:
+        def tape_of(rows: slice, queries: slice, tapes: list[Tape]) -> Tape:
+            if tapes:
+                return replace(tapes.pop(0), work=engine.work)
+            tape = engine.tape(weights[rows], {})
+            engine.programs[False].forward(tape, engine.enter(_cut(inputs, rows, queries, shared)))
+            return tape
+
+        def work(job: tuple[slice, list[Tape]]) -> tuple[Tensor, Tensor | None]:
+            rows, tapes = job
             whole, back = torch.zeros_like(weights[rows]), []
             for queries in pieces:
-                tape = engine.tape(weights[rows], {})
-                engine.programs[False].forward(tape, engine.enter(_cut(inputs, rows, queries, shared)))
-                own = engine.undo(grad[rows, queries])
+                tape, own = tape_of(rows, queries, tapes), engine.undo(grad[rows, queries])
                 value = engine.programs[False].backward(tape, own, inputs=wanted)
-                whole += engine.collect(tape)
+                whole = engine.collect(tape, whole, add=True)
                 if wanted:
                     back.append(torch.zeros(()) if value is None else engine.leave(value).clone())
             return whole, torch.cat(back, dim=1) if wanted else None
 
-        found = side_by_side(work, blocks, engine.workers)
+        found = side_by_side(work, zip(blocks, kept, strict=True), engine.workers)
         back = None
         if wanted:
             parts = [part for _, part in found]
             back = torch.stack(parts).sum(dim=0)[0] if shared else torch.cat(parts)
-        return torch.cat([whole for whole, _ in found]), back, None, None
+        return torch.cat([whole for whole, _ in found]), back, None, None, None
 
 
 def _blocks(engine: BatchedEngine, weights: Tensor, inputs: Tensor, shared: bool) -> tuple[list, list]:
     """Cut a call into blocks of networks, and pieces of queries, that stay in the cache."""
     total = len(inputs) if shared else inputs.shape[1]
-    width = even(total, engine.width)
-    most = engine.block(inputs if shared else inputs[0], width)
+    sample = inputs if shared else inputs[0]
+    few = engine.block(sample, engine.width) // max(len(weights), 1)  # few networks take more queries at once
+    width = even(total, engine.width * min(max(few, 1), WIDEST))
+    most = engine.block(sample, width)
     count = even(len(weights), min(most, -(-len(weights) // engine.workers)))
     return _slices(len(weights), count), _slices(total, width)
 
@@ -195,11 +222,6 @@ def _slices(total: int, size: int) -> list[slice]:
 def _cut(inputs: Tensor, rows: slice, queries: slice, shared: bool) -> Tensor:
     """Take the inputs of a block, with a leading axis of one if all networks share them."""
     return inputs[None, queries] if shared else inputs[rows, queries]
-
-
-def even(total: int, most: int) -> int:
-    """Choose a piece size of at most `most` that cuts `total` into nearly equal pieces."""
-    return -(-total // -(-total // most))
 
 
 def batch_last(inputs: Float[Tensor, "networks batch *rest"]) -> Float[Tensor, "networks *rest batch"]:

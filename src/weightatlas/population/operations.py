@@ -51,10 +51,13 @@ class Workspace:
             held = self._held[key] = make(size, dtype=dtype, device=like.device)
         return held[:size].view(tuple(shape))
 
-    @property
-    def numbers(self) -> int:
-        """How many numbers all buffers hold."""
-        return sum(buffer.numel() for buffer in self._held.values())
+    def numbers(self, without: str = "") -> int:
+        """Count the numbers that all buffers hold, but for those whose key ends in a name."""
+        return sum(b.numel() for key, b in self._held.items() if key[0][-1] != without)  # type: ignore[index]
+
+    def bytes(self) -> int:
+        """Count the bytes that all buffers hold."""
+        return sum(buffer.nbytes for buffer in self._held.values())
 
 
 @dataclass
@@ -66,6 +69,8 @@ class Tape:
         networks: How many networks run.
         work: Buffers to use.
         training: Whether norms use batch statistics and dropout applies.
+        kept: Buffers of this pass alone, for what its backward pass reads; those of `work` if none.
+        graded: Whether a backward pass may follow.
         grads: Gradients by tensor name, filled by the backward pass.
         statistics: New running statistics by name, filled by the forward pass in training.
     """
@@ -74,9 +79,16 @@ class Tape:
     networks: int
     work: Workspace
     training: bool = False
+    kept: Workspace | None = None
+    graded: bool = True
     grads: dict[str, Tensor] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
     saved: dict[str, tuple] = field(default_factory=dict)
+
+    def room(self, operation: "Operation", shape: Sequence[int], like: Tensor) -> Tensor:
+        """Return memory for what an operation puts out, of this pass alone if its backward pass needs it."""
+        work = self.kept if self.kept is not None and operation.lasts else self.work
+        return work.take((operation.key, "out"), shape, like)
 
     def give(self, name: str, grad: Tensor) -> None:
         """Add to the gradient of a tensor."""
@@ -91,11 +103,14 @@ class Operation(ABC):
     """
 
     frees_output: ClassVar[bool] = False  # its backward pass does not look at what it put out
+    frees_input: ClassVar[bool] = False  # its backward pass does not look at what came in
+    passes: ClassVar[bool] = False  # it may put out the memory that came in
 
     def __init__(self, name: str) -> None:
         self.name = self.key = name  # a layer that is called twice gets another key per call
         self.leaves: tuple[str, ...] = ()  # tensors of the layer, without its name
         self.reuse = False  # nobody else needs the input: its memory may be written over
+        self.lasts = True  # some backward pass looks at what it put out
 
     @abstractmethod
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
@@ -122,3 +137,15 @@ def summed(grad: Tensor, networks: int) -> Tensor:
 def leaves_of(bias: bool) -> tuple[str, ...]:
     """Name the tensors of a layer with or without a bias."""
     return ("weight", "bias") if bias else ("weight",)
+
+
+def even(total: int, most: int) -> int:
+    """Choose a piece size of at most `most` that cuts `total` into nearly equal pieces.
+
+    Example:
+        >>> even(10, 4)
+        4
+        >>> even(9, 4)
+        3
+    """
+    return -(-total // -(-total // most))

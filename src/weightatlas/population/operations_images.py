@@ -80,7 +80,7 @@ class ImageLinear(Operation):
             )
         tape.saved[self.key] = xs
         weight = tape.state[self.own("weight")][0]
-        out = tape.work.take((self.key, "out"), (1, xs[0].shape[1], len(weight)), xs[0])
+        out = tape.room(self, (1, xs[0].shape[1], len(weight)), xs[0])
         if self.bias:
             torch.addmm(tape.state[self.own("bias")][0], xs[0][0], weight.T, out=out[0])
         else:

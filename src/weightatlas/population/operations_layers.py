@@ -1,16 +1,17 @@
 """Layers with weights for the batched engine: one matrix product per network, the batch innermost."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import torch
 from torch import Tensor
 
 from weightatlas.population import operations_windows as windows
-from weightatlas.population.operations import Grads, NoProgram, Operation, Tape, leaves_of, summed
+from weightatlas.population.operations import Grads, NoProgram, Operation, Tape, even, leaves_of, summed
 from weightatlas.population.operations_windows import Windows
 
-WHOLE_MB = 1.25  # unfolded inputs up to this size are unfolded whole, for all networks of a block at once
+WHOLE_MB = 1.25  # unfolded inputs up to this size are unfolded whole
+SHEAF_MB = 2.0  # unfolded inputs of the networks that are convolved together: about a second-level cache
 
 
 def _matmul(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
@@ -39,9 +40,11 @@ def _columns_gradient(weight: Tensor, grad: Tensor, shared: bool, out: Tensor | 
 
 def _weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     """Return `grad x^T` per network, computed in the order whose rows fill vector registers better."""
-    if _filled(x.shape[1]) < _filled(grad.shape[1]) and x.shape[0] == grad.shape[0]:
+    if len(x) < len(grad):
+        return torch.mm(x[0], grad.reshape(-1, grad.shape[2]).T).T.view(*grad.shape[:2], -1)
+    if _filled(x.shape[1]) < _filled(grad.shape[1]):
         return torch.bmm(x, grad.transpose(1, 2)).transpose(1, 2)
-    return _matmul(grad, x.transpose(1, 2))
+    return torch.bmm(grad, x.transpose(1, 2))
 
 
 def _filled(width: int) -> float:
@@ -66,7 +69,7 @@ class Linear(Operation):
         weight = tape.state[self.own("weight")]
         tape.saved[self.key] = xs
         shape = (tape.networks, weight.shape[1], xs[0].shape[2])
-        out = _matmul(weight, xs[0], out=tape.work.take((self.key, "out"), shape, xs[0]))
+        out = _matmul(weight, xs[0], out=tape.room(self, shape, xs[0]))
         return out.add_(tape.state[self.own("bias")][:, :, None]) if self.bias else out
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
@@ -104,17 +107,15 @@ class Conv2d(Operation):
         if plan is not None:
             return self._forward_in_tiles(tape, xs[0], plan)
         x = xs[0] if self.groups == 1 else xs[0].expand(tape.networks, *xs[0].shape[1:])
-        whole = x.shape
-        x = self._pad(tape, x)
-        columns = self._unfold(tape, x)
-        weight = self._weight(tape)
-        height, width, batch = self._size(x)
-        out = tape.work.take((self.key, "out"), (*weight.shape[:2], height * width * batch), x)
-        _matmul(weight, columns, out=out)
-        out = out.view(tape.networks, -1, height * width * batch)
-        if self.bias:
-            out.add_(tape.state[self.own("bias")][:, :, None])
-        tape.saved[self.key] = (columns, whole, x.shape, len(xs[0]))
+        padded = self._pad(tape, x)
+        weight, (height, width, batch) = self._weight(tape), self._size(padded)
+        out = tape.room(self, (*weight.shape[:2], height * width * batch), x)
+        for rows, kernels, sheaf in self._sheaves(tape, padded):
+            _matmul(weight[kernels], self._unfold(tape, sheaf), out=out[kernels])
+            if self.bias:
+                each = out[kernels].view(rows.stop - rows.start, -1, out.shape[2])
+                each.add_(tape.state[self.own("bias")][rows, :, None])
+        tape.saved[self.key] = (x if tape.kept is not None else padded, x.shape, len(xs[0]))
         return out.view(tape.networks, -1, height, width, batch)
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
@@ -122,15 +123,37 @@ class Conv2d(Operation):
             tape.give(self.own("bias"), grad.flatten(2).sum(dim=2))
         if isinstance(tape.saved[self.key][0], Windows):
             return (self._backward_in_tiles(tape, grad, needed[0]),)
-        columns, shape, padded, count = tape.saved[self.key]
-        grad = grad.reshape(tape.networks * self.groups, -1, columns.shape[2])
-        tape.give(self.own("weight"), _weight_gradient(grad, columns))
-        if not needed[0]:
-            return (None,)
-        shared = shape[0] == 1 and self.groups == 1
-        # Nobody needs the columns any more: their buffer takes the gradient.
-        back = _columns_gradient(self._weight(tape), grad, shared, out=columns)
-        return (summed(self._fold(tape, back, shape, padded), count),)
+        saved, shape, count = tape.saved[self.key]
+        padded = saved if tape.kept is None else self._pad(tape, saved)
+        weight, back = self._weight(tape), None
+        grad = grad.reshape(len(weight), weight.shape[1], -1)
+        total = tape.work.take((self.key, "weight"), weight.shape, grad)
+        if needed[0]:
+            back = tape.work.take((self.key, "back"), shape, grad)
+        for rows, kernels, sheaf in self._sheaves(tape, padded):
+            columns = self._unfold(tape, sheaf)
+            total[kernels] = _weight_gradient(grad[kernels], columns)
+            if back is not None:  # nobody needs the columns any more: their buffer takes the gradient
+                shared = shape[0] == 1 and self.groups == 1
+                columns = _columns_gradient(weight[kernels], grad[kernels], shared, out=columns)
+                self._fold(columns, back[: len(sheaf)] if shared else back[rows], padded.shape)
+        tape.give(self.own("weight"), total.view(tape.state[self.own("weight")].shape))
+        return (None if back is None else summed(back, count),)
+
+    def _sheaves(self, tape: Tape, padded: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Cut a block into networks whose unfolded inputs stay in the cache: all, if they share their input.
+
+        Yields:
+            The networks, their kernel matrices, and their inputs.
+        """
+        count, size = tape.networks, prod(self._size(padded)) * padded.shape[1] * prod(self.kernel)
+        step = count
+        if len(padded) > 1:
+            step = even(count, max(int(SHEAF_MB * 2**20 / (padded.element_size() * max(size, 1))), 1))
+        for start in range(0, count, step):
+            rows = slice(start, min(start + step, count))
+            kernels = slice(rows.start * self.groups, rows.stop * self.groups)
+            yield rows, kernels, padded[rows] if len(padded) > 1 else padded
 
     def _plan(self, tape: Tape, x: Tensor) -> Windows | None:
         """Work in tiles if the unfolded input of one network is too large for the cache."""
@@ -145,15 +168,16 @@ class Conv2d(Operation):
     def _forward_in_tiles(self, tape: Tape, x: Tensor, plan: Windows) -> Tensor:
         padded, weight = self._pad(tape, x), tape.state[self.own("weight")]
         bias = tape.state[self.own("bias")] if self.bias else None
-        out = tape.work.take((self.key, "out"), (*weight.shape[:2], *plan.side, x.shape[4]), x)
-        tape.saved[self.key] = (plan, padded, x.shape)
+        out = tape.room(self, (*weight.shape[:2], *plan.side, x.shape[4]), x)
+        tape.saved[self.key] = (plan, x if tape.kept is not None else padded, x.shape)
         for n, (image, kernels, target) in enumerate(zip(*_merged(len(x), padded, weight, out), strict=True)):
             own = None if bias is None else bias[n] if len(x) > 1 else bias.flatten()
             windows.forward(plan, image, kernels, own, target, tape.work, self.key)
         return out
 
     def _backward_in_tiles(self, tape: Tape, grad: Tensor, needed: bool) -> Tensor | None:
-        plan, padded, shape = tape.saved[self.key]
+        plan, saved, shape = tape.saved[self.key]
+        padded = saved if tape.kept is None else self._pad(tape, saved)
         weight, back = tape.state[self.own("weight")], None
         if needed:
             back = tape.work.take((self.key, "back"), shape, padded).zero_()
@@ -204,10 +228,10 @@ class Conv2d(Operation):
         groups = networks * self.groups
         return columns.view(groups, channels * prod(self.kernel) // self.groups, height * width * batch)
 
-    def _fold(self, tape: Tape, columns: Tensor, shape: torch.Size, padded: torch.Size) -> Tensor:
-        """Add the patches back to where they came from, leaving out the border."""
-        back = tape.work.take((self.key, "back"), shape, columns).zero_()
-        sizes = [self._side(padded[2 + axis], axis) for axis in (0, 1)]
+    def _fold(self, columns: Tensor, back: Tensor, padded: torch.Size) -> None:
+        """Add the patches to where they came from, leaving out the border; `back` is written over."""
+        back.zero_()
+        shape, sizes = back.shape, [self._side(padded[2 + axis], axis) for axis in (0, 1)]
         parts = columns.view(*shape[:2], *self.kernel, *sizes, shape[4])
         for i in range(self.kernel[0]):
             start = i * self.dilation[0] - self.padding[0]
@@ -216,7 +240,6 @@ class Conv2d(Operation):
                 start = j * self.dilation[1] - self.padding[1]
                 across, left = windows.meet(start, self.stride[1], shape[3], sizes[1])
                 back[:, :, rows, across].add_(parts[:, :, i, j, above, left])
-        return back
 
 
 def _merged(inputs: int, image: Tensor, weight: Tensor, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:

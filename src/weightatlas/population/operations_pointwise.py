@@ -60,7 +60,7 @@ class Activation(Operation):
         self.compute, self.derive, self.by_output = forward, backward, by_output
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
-        room = xs[0] if self.reuse else tape.work.take((self.key, "out"), xs[0].shape, xs[0])
+        room = xs[0] if self.reuse else tape.room(self, xs[0].shape, xs[0])
         out = self.compute(xs[0], out=room)
         tape.saved[self.key] = (xs[0], out)
         return out
@@ -90,6 +90,8 @@ class Pointwise(Operation):
 class Flatten(Operation):
     """Merge channels and pixels into features: a view."""
 
+    frees_input, passes = True, True
+
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
         tape.saved[self.key] = (xs[0].shape,)
         return xs[0].flatten(1, -2) if xs[0].ndim > 3 else xs[0]
@@ -102,6 +104,8 @@ class Flatten(Operation):
 class Identity(Operation):
     """Pass on what came in."""
 
+    frees_input, passes = True, True
+
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
         return xs[0]
 
@@ -111,6 +115,8 @@ class Identity(Operation):
 
 class Dropout(Operation):
     """Multiply by a mask that was drawn outside, in training."""
+
+    frees_input, passes = True, True
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
         mask = tape.state.get(self.own("mask")) if tape.training else None
@@ -129,12 +135,12 @@ class Dropout(Operation):
 class Add(Operation):
     """Sum of values of equal shape."""
 
-    frees_output = True
+    frees_output, frees_input = True, True
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
         tape.saved[self.key] = tuple(len(x) for x in xs)
         most = max(len(x) for x in xs)
-        out = tape.work.take((self.key, "out"), (most, *xs[0].shape[1:]), xs[0])
+        out = tape.room(self, (most, *xs[0].shape[1:]), xs[0])
         return torch.add(xs[0], xs[1], out=out)
 
     def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
@@ -144,6 +150,7 @@ class Add(Operation):
 class Concat(Operation):
     """Join values along the channels or features."""
 
+    frees_input: ClassVar[bool] = True
     axis: ClassVar[int] = 1
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
@@ -175,8 +182,8 @@ class BatchNorm(Operation):
         mean, variance = (self._row(tape, leaf) for leaf in ("running_mean", "running_var"))
         if own and mean is not None and variance is not None:
             mean, variance = mean.clone(), variance.clone()
-        out = tape.work.take((self.key, "out"), x.shape, x)
-        seen = [tape.work.take((self.key, leaf), (rows.shape[1],), rows) for leaf in ("mean", "inverse")]
+        out, work = tape.room(self, x.shape, x), tape.kept or tape.work
+        seen = [work.take((self.key, leaf), (rows.shape[1],), rows) for leaf in ("mean", "inverse")]
         into = {"out": self.rows(out), "save_mean": seen[0], "save_invstd": seen[1]}
         aten.native_batch_norm.out(
             rows, weight, bias, mean, variance, own, self.momentum, self.epsilon, **into

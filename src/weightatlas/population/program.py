@@ -16,6 +16,7 @@ from weightatlas.population import operations_pointwise as points
 from weightatlas.population import operations_pooling as pools
 from weightatlas.population.operations import NoProgram
 from weightatlas.population.prepare import MaskedDropout, PureNorm
+from weightatlas.weights.operations import writes_over
 
 # torch.fx replaces `nn.Module.__call__` while it traces: two threads at once would leave it replaced.
 _TRACING = Lock()
@@ -122,6 +123,7 @@ def program_of(network: nn.Module, kit: Kit = BATCH_LAST) -> Program:
             if not isinstance(node.args[0], fx.Node):
                 raise NoProgram("it returns more than one tensor")
             _share_memory(steps, slots[node.args[0]])
+            _mark_lasting(steps)
             return Program(tuple(steps), slots[node.args[0]])
         else:
             operation, inputs = _translate(node, modules, kit)
@@ -142,8 +144,22 @@ def _share_memory(steps: list[Step], result: int) -> None:
         operation.reuse = able and free
 
 
+def _mark_lasting(steps: list[Step]) -> None:
+    """Mark operations whose output some backward pass looks at; all others may lose it before that."""
+    lasting: set[int] = set()
+    for step in reversed(steps):
+        operation = step.operation
+        by_output = getattr(operation, "by_output", False)
+        operation.lasts = step.output in lasting or not (operation.frees_output or operation.passes)
+        same_memory = operation.passes or (by_output and operation.reuse)
+        if (same_memory and operation.lasts) or not (operation.frees_input or by_output):
+            lasting.update(step.inputs)
+
+
 def _translate(node: fx.Node, modules: dict[str, nn.Module], kit: Kit) -> tuple[ops.Operation, list[fx.Node]]:
     """Find the batched form of one traced operation, and the nodes it reads."""
+    if writes_over(node, modules.get(str(node.target)) if node.op == "call_module" else None):
+        raise NoProgram(f"'{node.name}' changes in place what others read")
     if node.op == "call_module":
         module = modules[str(node.target)]
         return _module(module, str(node.target), kit), [n for n in node.args if isinstance(n, fx.Node)]

@@ -54,3 +54,20 @@ def recalibrate(
             for name, value in after.items():
                 rows[:, spec.slices[name]] += value.flatten(1) / (momenta[name] * len(batches))
     return result
+
+
+def with_valid_variances(
+    spec: NetworkSpec, weights: Float[Tensor, "networks params"], floor: float = 1e-4
+) -> Float[Tensor, "networks params"]:
+    """Raise running variances that a decoder made too small or negative, which would give NaN.
+
+    Args:
+        spec: Layout of the rows.
+        weights: Networks as rows; not changed.
+        floor: Smallest variance.
+    """
+    result = weights.clone()
+    for tensor in spec.tensors:
+        if tensor.role == "running_var":
+            result[:, spec.slices[tensor.name]].clamp_(min=floor)
+    return result
