@@ -129,6 +129,47 @@ def test_batch_norm_and_shared_layers_stop_factors():
     assert scalings_of(spec_of(Tied(), (3,))) == ()
 
 
+class Turned(nn.Module):
+    """Reads with the transpose of a weight that it also writes with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.inner = nn.Linear(3, 5), nn.Linear(5, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.inner(torch.relu(self.first(x))))
+        return nn.functional.linear(x, self.first.weight.T)
+
+
+class Between(nn.Module):
+    def __init__(self, between) -> None:
+        super().__init__()
+        self.first, self.last, self.between = nn.Linear(3, 5), nn.Linear(5, 2), between
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.between(self.first(x)))
+
+
+@pytest.mark.parametrize(
+    ("network", "count"),
+    [
+        (Turned(), 0),
+        (Between(lambda h: 1 / h), 0),
+        (Between(lambda h: torch.div(h, 0.1, rounding_mode="floor")), 0),
+        (Between(lambda h: h / 0.1), 1),
+        (Between(lambda h: 3 * h), 1),
+    ],
+)
+def test_factors_pass_only_where_they_can_be_undone(network, count):
+    spec = spec_of(network, (3,))
+    values = torch.randn(1, spec.params, dtype=torch.float64)
+    inputs = torch.randn(4, 3, dtype=torch.float64)
+    assert len(scalings_of(spec)) == count
+    moved = rescale(values, sample_factors(spec, 1), spec)
+    before, after = (run(network, spec, v, inputs) for v in (values, moved))
+    assert torch.allclose(before, after, rtol=1e-6, atol=1e-9)
+
+
 def test_wrong_factors_are_refused():
     spec = spec_of(create_network("mlp", hidden=(4,)), (1, 8, 8))
     with pytest.raises(SpecError, match=r"\(1, 3\)"):

@@ -268,9 +268,10 @@ class _Lines:
         """A layer multiplies its outputs and undoes the factors of its inputs."""
         own.uses += [Use(tensor, 0, 1) for tensor in node.tensors]
         weights = [t for t in node.tensors if self.spec.tensors[t].role == "weight"]
-        if node.attributes.get("groups", 1) != 1 or self.shared & set(node.tensors):
+        computed = len(node.inputs) > 1  # a weight made by other operations: factors cannot be undone in it
+        if computed or node.attributes.get("groups", 1) != 1 or self.shared & set(node.tensors):
             source.restrict(False, False)
-            own.restrict(node.attributes.get("groups", 1) == 1 and not self.shared & set(node.tensors), False)
+            own.restrict(False, False)
         source.root().uses += [Use(tensor, 1, -1) for tensor in weights]
 
     def scalings(self) -> tuple[Scaling, ...]:
@@ -293,6 +294,7 @@ class _Lines:
 
 def _passes(node: Node) -> tuple[bool, bool] | None:
     """Tell whether an operation on one input lets positive factors and signs pass; none if unknown."""
-    if node.op in _KEEPS_ANY or (node.op in ("mul", "div", "truediv") and not node.tensors):
+    number = {"mul": {"input", "arguments", "other"}, "div": {"arguments", "other"}}.get(node.op, set())
+    if node.op in _KEEPS_ANY or (node.op in ("mul", "div") and set(node.attributes) <= number):
         return True, True
     return (True, False) if node.op in _KEEPS_POSITIVE else (False, True) if node.op in _KEEPS_SIGN else None
