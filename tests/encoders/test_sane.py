@@ -193,3 +193,16 @@ def test_embeddings_come_in_the_callers_order():
     torch.testing.assert_close(
         encoder.embed(shuffled, chunk=3), encoder.embed(batch_of(values, small.spec()))
     )
+
+
+def test_other_windows_share_parameters_and_leave_the_encoder_as_it_is():
+    encoder = trained(window=8)
+    weights = weights_of(small.values(3), small.spec())
+    before = encoder.encode(weights).codes
+    whole = encoder.windowed(encoder.plan.tokens)  # type: ignore[attr-defined]
+    halo = encoder.windowed(4, 2)  # type: ignore[attr-defined]
+    assert not torch.allclose(whole.encode(weights).codes, before)
+    assert not torch.allclose(halo.encode(weights).codes, before)
+    assert torch.equal(encoder.encode(weights).codes, before)
+    assert torch.equal(encoder.windowed(8).encode(weights).codes, before)  # type: ignore[attr-defined]
+    assert next(halo.parameters()) is next(encoder.parameters())

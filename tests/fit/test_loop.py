@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.encoders import small
-from weightatlas.encoders.base import Autoencoder
+from weightatlas.encoders.base import Autoencoder, Encoder
 from weightatlas.encoders.io import create_encoder, from_pretrained
 from weightatlas.errors import ConfigError, RunError
 from weightatlas.fit import FitConfig, fit
@@ -259,3 +259,22 @@ def test_principal_components_are_fitted_in_closed_form(tmp_path: Path):
     for name, value in plain.state_dict().items():
         assert torch.equal(value, saved[name]), name
     assert (tmp_path / "config.yaml").exists()
+
+
+def test_every_pass_is_shown_and_looking_changes_nothing():
+    seen = []
+    config = FitConfig(passes=3, batch=8, loss=recipe("S"))
+    batch = batch_of(small.values(20), small.spec())
+
+    def look(encoder: Encoder, number: int) -> None:
+        encoder.eval()
+        seen.append((number, encoder.embed(batch)))
+        encoder.train()
+
+    watched, alone = make(), make()
+    alone.load_state_dict(watched.state_dict())
+    fit(watched, batch, config, on_pass=look)
+    fit(alone, batch, config)
+    assert [number for number, _ in seen] == [1, 2, 3]
+    assert not torch.equal(seen[0][1], seen[2][1])
+    assert torch.equal(seen[2][1], alone.embed(batch))

@@ -4,7 +4,7 @@ import torch
 
 from tests.population.small import make, reference, toy_data
 from weightatlas.population.initialize import initialize
-from weightatlas.population.recalibrate import recalibrate
+from weightatlas.population.recalibrate import recalibrate, with_valid_variances
 
 
 def test_statistics_are_the_average_over_batches() -> None:
@@ -24,3 +24,18 @@ def test_networks_without_norm_stay_as_they_are() -> None:
     network, spec = make("plain")
     weights = initialize(spec, torch.arange(2), "kaiming_normal")
     assert torch.equal(recalibrate(network, spec, weights, toy_data()["train"][0]), weights)
+
+
+def test_variances_below_the_floor_are_raised_and_nothing_else() -> None:
+    spec = make("residual")[1]
+    weights = initialize(spec, torch.arange(2), "kaiming_normal")
+    place = spec.slices["norm.running_var"]
+    broken = weights.clone()
+    broken[0, place] = -3.0
+    raised = with_valid_variances(spec, broken, floor=0.5)
+    assert (raised[0, place] == 0.5).all()
+    assert (broken[0, place] == -3.0).all()
+    assert torch.equal(raised[1], weights[1])
+    others = torch.ones(spec.params, dtype=torch.bool)
+    others[place] = False
+    assert torch.equal(raised[:, others], weights[:, others])

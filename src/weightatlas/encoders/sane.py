@@ -1,5 +1,6 @@
 """SANE: a transformer autoencoder over weight tokens, one code per token."""
 
+from copy import copy
 from typing import ClassVar, Literal
 
 import torch
@@ -162,6 +163,18 @@ class Sane(Autoencoder):
         covered = (plan.inverse >= part.start * plan.width) & (plan.inverse < part.stop * plan.width)
         slots = torch.tensor(self.config.window * plan.width)
         return _encoded(codes), Decoded(rebuilt, {"covered": covered, "slots": slots})
+
+    def windowed(self, size: int, halo: int = 0) -> "Sane":
+        """Return the same encoder, its parameters shared, that works through networks in other windows.
+
+        Args:
+            size: Tokens each window owns.
+            halo: Tokens of context on each side; windows of as many tokens as in training have
+                `size + 2 * halo` equal to the encoder's own `window`.
+        """
+        other = copy(self)
+        other.windows = windows(self.plan.tokens, min(size, self.plan.tokens), halo)
+        return other
 
     def scale(self, spec: NetworkSpec) -> Float[Tensor, " params"]:
         """Return the unit in which structural errors are measured, per parameter."""

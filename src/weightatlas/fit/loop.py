@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def fit(
     validation: Any = None,
     loss: Composite | None = None,
     about: Mapping[str, Any] | None = None,
+    on_pass: Callable[[Encoder, int], None] | None = None,
 ) -> FitResult:
     """Train an encoder. The same call continues an interrupted run, and returns a finished one.
 
@@ -62,6 +63,7 @@ def fit(
         loss: A loss of your own instead of `config.loss`.
         about: Further facts by which runs differ, JSON values such as the seed of the initialization; a run
             is only continued if they are equal.
+        on_pass: Called after each pass with the encoder and the pass's number; it must not leave it changed.
 
     Raises:
         ConfigError: Every problem of the call, at once, before anything is trained.
@@ -80,12 +82,15 @@ def fit(
     held = None if validation is None else as_batch(validation)
     check_run(encoder, batch, config, loss, population, pool, out, held)
     run = Run(encoder, batch, config, out, pool, population, held, loss, about)
+    run.on_pass = on_pass
     with torch.random.fork_rng():
         return run.go()
 
 
 class Run:
     """One call of `fit`: everything on its device, and the step counter."""
+
+    on_pass: Callable[[Encoder, int], None] | None
 
     def __init__(
         self,
@@ -108,7 +113,7 @@ class Run:
         self.order = Order(batch, config.batch, config.seed, mixed=loss.mixes)
         self.best = Best(config.select, config.patience)
         self.validation = None if validation is None else moved(validation, self.device)
-        self.means = Means()
+        self.means, self.on_pass = Means(), None
         own = {} if loss.settings is None else {"own loss": loss.settings}
         self.step, self.earlier, self.wasted, self.lr = 0, 0.0, 0, 0.0
         self.identity = {
@@ -262,6 +267,8 @@ class Run:
             line |= self.validate()
             self.best.look(line, self.training)
         tracker.log(self.step, line)
+        if self.on_pass is not None:
+            self.on_pass(self.training.encoder, number)
         return f"{line['loss']:.4f}"
 
     def _save(self, optimizer: torch.optim.Optimizer) -> None:

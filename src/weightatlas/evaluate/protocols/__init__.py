@@ -1,8 +1,10 @@
 """Benches: one experiment a file, resumable, baselines included."""
 
+from weightatlas.evaluate.protocols import batchnorm as batchnorm
 from weightatlas.evaluate.protocols import cnn3 as cnn3
 from weightatlas.evaluate.protocols import downstream as downstream
 from weightatlas.evaluate.protocols import ensembles as ensembles
+from weightatlas.evaluate.protocols import gap as gap
 from weightatlas.evaluate.protocols import generation as generation
 from weightatlas.evaluate.protocols import inr_frequency as inr_frequency
 from weightatlas.evaluate.protocols import losses as losses
@@ -12,6 +14,7 @@ from weightatlas.evaluate.protocols import netspace_optimize as netspace_optimiz
 from weightatlas.evaluate.protocols import netspace_reconstruct as netspace_reconstruct
 from weightatlas.evaluate.protocols import rebuild as rebuild
 from weightatlas.evaluate.protocols import same_zoo as same_zoo
+from weightatlas.evaluate.protocols import structure as structure
 from weightatlas.evaluate.protocols import transfer as transfer
 from weightatlas.evaluate.protocols.registry import benches as benches
 from weightatlas.evaluate.protocols.registry import cards as cards

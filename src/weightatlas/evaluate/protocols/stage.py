@@ -21,7 +21,7 @@ from weightatlas.weights.spec import NetworkSpec
 from weightatlas.zoo.lineage import PARTS
 from weightatlas.zoo.populate import populate
 from weightatlas.zoo.recipe import Recipe, load_recipe
-from weightatlas.zoo.zoo import Zoo
+from weightatlas.zoo.zoo import By, Zoo
 
 T = TypeVar("T")
 
@@ -43,10 +43,20 @@ class Stage:
         cache: Folder of zoos and trained encoders.
         device: Where weights and images live: "auto", "cpu" or "cuda".
         name: Name of the zoo in records; the zoo's own by default.
+        by: How the zoo is split; "network", as papers do, lets relatives stand on both sides.
     """
 
-    def __init__(self, zoo: Zoo, tier: str, cache: Path, device: str = "auto", name: str = "") -> None:
+    def __init__(
+        self,
+        zoo: Zoo,
+        tier: str,
+        cache: Path,
+        device: str = "auto",
+        name: str = "",
+        by: By = "lineage",
+    ) -> None:
         self.zoo, self.tier, self.cache = zoo, tier, cache
+        self.by: By = by
         self.name = name or zoo.name
         self.device = pick_device(device)
         self._parts: dict[str, Zoo] = {}
@@ -92,7 +102,7 @@ class Stage:
     def part(self, name: str) -> Zoo:
         """View "train", "val" or "test" networks, split by lineage."""
         if name not in self._parts:
-            self._parts[name] = self.zoo.split(name)  # type: ignore[arg-type]
+            self._parts[name] = self.zoo.split(name, self.by)  # type: ignore[arg-type]
         return self._parts[name]
 
     def batch(self, name: str) -> Batch:
@@ -102,6 +112,10 @@ class Stage:
             found = known.batch([label for label in LABELS if label in known.table.names])
             self._batches[name] = Batch(tuple(_moved(g, self.device) for g in found.groups), found.labels)
         return self._batches[name]
+
+    def replace_batch(self, name: str, batch: Batch) -> None:
+        """Put other weights in the place of a part's networks, such as the same in another neuron order."""
+        self._batches[name] = batch
 
     def weights(self, name: str) -> Weights:
         """Return the networks of a part as rows."""
@@ -178,6 +192,14 @@ class Stage:
             self._kept[key] = make()
         return self._kept[key]
 
+    def divided(self, by: By) -> "Stage":
+        """Return the same zoo under another split, made once."""
+        if by == self.by:
+            return self
+        return self.once(
+            ("divided", by), lambda: Stage(self.zoo, self.tier, self.cache, str(self.device), self.name, by)
+        )
+
     def about(self, bench: str, seed: int = 0) -> dict[str, Any]:
         """Fields that all records of one bench and seed share."""
         return {
@@ -185,7 +207,7 @@ class Stage:
             "tier": self.tier,
             "zoo": self.name,
             "seeds": (seed,),
-            "split": self.zoo.split_by or "lineage",
+            "split": self.zoo.split_by or self.by,
         }
 
     def __repr__(self) -> str:
