@@ -7,6 +7,7 @@ from tests.weights.architectures import ARCHITECTURES, build
 from weightatlas.errors import DataError, SpecError
 from weightatlas.networks import create_network, input_shape_of
 from weightatlas.runtime import generator_of
+from weightatlas.symmetry import matching
 from weightatlas.symmetry.matching import canonical, match
 from weightatlas.symmetry.permutation import identity, permute, sample
 from weightatlas.symmetry.verify import spec_of
@@ -75,6 +76,16 @@ def test_chunks_do_not_matter(monkeypatch):
     whole = match(values, reference, spec)
     monkeypatch.setattr("weightatlas.symmetry.matching._CHUNK", 2 * spec.params)
     assert all(torch.equal(a, b) for a, b in zip(whole, match(values, reference, spec), strict=True))
+
+
+def test_wide_layers_of_few_weights_are_matched_a_few_networks_at_a_time(monkeypatch):
+    spec = trace(torch.nn.Sequential(torch.nn.Linear(1, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1)), (1,))
+    values, reference = normal(spec, 20), normal(spec, 1, seed=8)[0]
+    whole, sizes, assign = match(values, reference, spec), [], matching._assign
+    monkeypatch.setattr(matching, "_CHUNK", 4 * 32**2)
+    monkeypatch.setattr(matching, "_assign", lambda gains: sizes.append(gains.numel()) or assign(gains))
+    assert all(torch.equal(a, b) for a, b in zip(whole, match(values, reference, spec), strict=True))
+    assert max(sizes) == 4 * 32**2
 
 
 def test_no_networks_give_no_permutations():

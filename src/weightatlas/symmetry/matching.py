@@ -19,7 +19,7 @@ from weightatlas.symmetry.permutation import (
 from weightatlas.weights.spec import NetworkSpec
 
 _GAIN = 1e-12  # smallest increase of the inner product that counts as an improvement
-_CHUNK = 1 << 22  # numbers of one chunk of networks, held in float64
+_CHUNK = 1 << 22  # numbers, weights or gains, of one chunk of networks, held in float64
 
 
 def match(
@@ -59,7 +59,8 @@ def match(
     if bad or not torch.isfinite(reference).all():
         rows = f"Networks {bad[:5]}" if bad else "The reference"
         raise DataError(f"{rows} of {values.shape[0]} hold NaN or infinite values.", todo="Leave them out.")
-    step = max(1, _CHUNK // max(spec.params, 1))
+    # A wide layer of few weights has far more gains than weights.
+    step = max(1, _CHUNK // max(spec.params, *(size**2 for size in spec.groups), 1))
     chunks = [
         _match_chunk(values[i : i + step].double(), reference.double(), spec, seed, sweeps)
         for i in range(0, values.shape[0], step)
