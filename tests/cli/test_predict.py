@@ -15,16 +15,17 @@ def test_the_baselines_stand_beside_the_encoder(zoo, run, tmp_path, capsys):
         ("sane + ridge", "ours"),
         ("layer statistics + ridge", "baseline"),
         ("layer statistics + boosting", "baseline"),
+        ("deep statistics + committee", "ours"),
     }
-    assert len(records) == 3 * 2 * 3
+    assert len(records) == 4 * 2 * 3
     rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
     assert len(rows) == records[0]["n"]
     assert (head / "predictor.json").exists()
 
 
-def test_without_a_run_only_the_baselines_are_shown(zoo, capsys):
+def test_without_a_run_only_statistics_are_shown(zoo, capsys):
     assert main(["predict", str(zoo), "--dry-run", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 2
+    assert len(json.loads(capsys.readouterr().out)) == 3
 
 
 def test_an_unknown_property_is_a_named_error(zoo, capsys):

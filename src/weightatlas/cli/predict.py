@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from weightatlas.predict import PropertyPredictor
     from weightatlas.results import Record
 
-Head = Literal["ridge", "boosting"]
+Head = Literal["ridge", "boosting", "committee"]
 
 
 def predict(
@@ -28,7 +28,7 @@ def predict(
     json: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Predict properties of held-out networks from their weights, beside layer statistics.
+    """Predict properties of held-out networks from their weights, beside layer statistics and deep ones.
 
     A run of an encoder that was trained on properties (`weightatlas fit sne ...`) predicts with the head it
     was trained with; embeddings of any other encoder get a head here. With `--grade`, networks unlike the
@@ -40,7 +40,7 @@ def predict(
 
     Args:
         zoo: Folder of the zoo; its train split is learned from, its test split is scored.
-        run: Run or saved encoder whose embeddings are used; without it only layer statistics are.
+        run: Run or saved encoder whose embeddings are used; without it only statistics are.
         property: Columns to predict; those the run was trained on, else test_acc, by default.
         head: What predicts from embeddings; takes no part in runs that were trained on properties.
         grade: Also report how often intervals hold the truth, how wide they are, and for what share of the
@@ -105,8 +105,10 @@ def _trained(run: Path, zoo: Any, wanted: tuple[str, ...]) -> "PropertyPredictor
 def _predictors(
     run: Path | None, zoo: Any, head: Head, seed: int, trained: "PropertyPredictor | None"
 ) -> dict[str, tuple["PropertyPredictor", Literal["ours", "baseline"]]]:
-    """Name the predictors that stand beside each other."""
+    """Name the predictors that stand beside each other; without a graph there are no deep statistics."""
+    from weightatlas.errors import SpecError
     from weightatlas.predict import PropertyPredictor
+    from weightatlas.weights.graph import parameter_graph
 
     found: dict[str, tuple[PropertyPredictor, Literal["ours", "baseline"]]] = {}
     if trained is not None:
@@ -118,7 +120,13 @@ def _predictors(
     for name in ("ridge", "boosting"):
         floor = PropertyPredictor("layer_statistics", name, seed=seed)
         found[f"layer statistics + {name}"] = (floor, "baseline")
-    return found
+    try:
+        for spec in zoo.specs:
+            parameter_graph(spec)
+    except SpecError:
+        return found
+    deep = PropertyPredictor("deep_statistics", "committee", seed=seed)
+    return {**found, "deep statistics + committee": (deep, "ours")}
 
 
 def _graded(

@@ -8,8 +8,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from weightatlas.encoders.set_blocks import SetEncoder
-
 EXACT = 8
 
 
@@ -86,7 +84,7 @@ def unpacked(parts: list[Tensor], buckets: list[Bucket]) -> Tensor:
 
 
 def encode_sets(
-    encoder: SetEncoder,
+    encoder: Callable[..., Tensor],
     items: Float[Tensor, "items dim"],
     sets: Int[Tensor, " items"],
     count: int,

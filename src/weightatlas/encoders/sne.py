@@ -6,16 +6,19 @@ from typing import ClassVar, Literal
 import torch
 from jaxtyping import Float
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weightatlas.config import Config
 from weightatlas.encoders.base import Encoded, Encoder, encoders, packs
+from weightatlas.encoders.magnitudes import Magnitudes
 from weightatlas.encoders.set_blocks import SetEncoder
 from weightatlas.encoders.set_packing import Budget, encode_sets, in_passes, sizes_of
+from weightatlas.encoders.set_residual import ResidualSetEncoder
 from weightatlas.encoders.sne_plan import KINDS, Plan, Positions, plan_of
 from weightatlas.encoders.sne_reads import Part, Read, network_of, numbers, reads_of, stacked
 from weightatlas.weights.batch import Batch, Weights
+from weightatlas.weights.neurons import FACTS
 from weightatlas.weights.set_chunks import ChunkConfig
 from weightatlas.weights.spec import NetworkSpec
 
@@ -51,8 +54,12 @@ class SneConfig(Config):
     seeds: int = Field(default=1, ge=1)
     chunks: ChunkConfig = ChunkConfig()
     positions: Positions = Positions()
-    scale: Literal["type", "none"] = "type"
+    scale: Literal["type", "fan", "none"] = "type"
     standardize: bool = True
+    form: Literal["published", "residual"] = "published"
+    linked: bool = False
+    pointwise: bool = False
+    inducing: int | None = Field(default=None, ge=1)
     pass_items: int = Field(default=2**16, ge=1)
     keep_items: int = Field(default=2**19, ge=1)
 
@@ -92,10 +99,20 @@ class Sne(Encoder):
     def __init__(self, config: SneConfig, spec: NetworkSpec | None = None) -> None:
         super().__init__(config, None)
         sizes = (config.dim, config.heads, config.blocks)
-        self.of_chunk = SetEncoder(*sizes, width_in=1, stacks=config.stacks)
-        self.of_tensor = SetEncoder(*sizes, stacks=config.stacks)
-        self.of_layer = SetEncoder(*sizes, stacks=config.stacks)
-        self.of_network = SetEncoder(*sizes, seeds=config.seeds, stacks=config.stacks)
+        numbers = 1 + 2 * FACTS * config.linked
+        if config.form == "residual":
+            each = {"seeds": config.seeds, "inducing": config.inducing}
+            inner = {"seeds": config.seeds, "width_in": numbers, "pointwise": config.pointwise}
+            self.of_chunk: nn.Module = ResidualSetEncoder(*sizes, **inner, inducing=config.inducing)
+            self.of_tensor: nn.Module = ResidualSetEncoder(*sizes, **each)
+            self.of_layer: nn.Module = ResidualSetEncoder(*sizes, **each)
+            self.of_network: nn.Module = ResidualSetEncoder(*sizes, **each, width=config.seeds * config.dim)
+        else:
+            self.of_chunk = SetEncoder(*sizes, width_in=numbers, stacks=config.stacks)
+            self.of_tensor = SetEncoder(*sizes, stacks=config.stacks)
+            self.of_layer = SetEncoder(*sizes, stacks=config.stacks)
+            self.of_network = SetEncoder(*sizes, seeds=config.seeds, stacks=config.stacks)
+        self.magnitudes = Magnitudes() if config.scale == "fan" else None
         self.register_buffer("spread", torch.ones(len(KINDS)))
         self.register_buffer("center", torch.zeros(config.seeds * config.dim))
         self.register_buffer("width", torch.ones(config.seeds * config.dim))
@@ -103,7 +120,9 @@ class Sne(Encoder):
     @torch.no_grad()
     def adapt(self, batch: Batch) -> None:
         """Measure the spread of each kind of tensor, and then of embeddings, on training networks."""
-        if self.config.scale == "type":
+        if self.magnitudes is not None:
+            self.magnitudes.adapt(batch)
+        elif self.config.scale == "type":
             self._measure(batch)
         if self.config.standardize:
             self.center.zero_()
@@ -144,6 +163,16 @@ class Sne(Encoder):
         embedding = self._networks(parts, layers)
         return ((embedding - self.center) / self.width).float()
 
+    def _scaled(self, group: Weights, plan: Plan) -> Weights:
+        """Bring the numbers of networks to one scale."""
+        if self.magnitudes is not None:
+            values = self.magnitudes(group.values, group.spec)
+        else:
+            sizes = torch.tensor([tensor.size for tensor in group.spec.tensors if tensor.size])
+            kind = plan.kind.repeat_interleave(sizes.to(plan.kind.device))
+            values = group.values / self.spread.to(group.values.dtype)[kind]
+        return Weights(values, group.spec, group.rows)
+
     def _plan(self, spec: NetworkSpec) -> Plan:
         config = self.config
         return plan_of(spec, config.chunks, config.positions, config.dim, self.spread.device)
@@ -154,7 +183,7 @@ class Sne(Encoder):
             if len(group) == 0:
                 continue
             plan, count = self._plan(group.spec), len(group)
-            found.append(Part(group, plan, first, tables))
+            found.append(Part(self._scaled(group, plan), plan, first, tables))
             sizes = len(plan.kind), len(plan.layer_position)
             first = (first[0] + count, first[1] + count * sizes[0], first[2] + count * sizes[1])
             tables = (tables[0] + sizes[0], tables[1] + len(plan.chunk_tensor), tables[2] + sizes[1])
@@ -166,7 +195,7 @@ class Sne(Encoder):
         padded = iter(sizes_of(every).tolist())
         buckets: dict[int, list[Read]] = {}
         for part in parts:
-            for read in reads_of(part, self.spread):
+            for read in reads_of(part, self.config.linked):
                 buckets.setdefault(next(padded), []).append(read)
         slots = sum(size * sum(len(read.tokens) for read in reads) for size, reads in buckets.items())
         again = slots > self.config.keep_items
@@ -178,7 +207,7 @@ class Sne(Encoder):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Describe the chunks of one size."""
         spare = [size - read.tokens.shape[1] for read in reads]
-        tokens = torch.cat([F.pad(r.tokens, (0, s)) for r, s in zip(reads, spare, strict=True)])
+        tokens = torch.cat([F.pad(r.tokens, (0, 0, 0, s)) for r, s in zip(reads, spare, strict=True)])
         mask = None
         if any(spare) or not all(bool(read.real.all()) for read in reads):
             rows = [
@@ -195,9 +224,9 @@ class Sne(Encoder):
 
         def work(rows: slice) -> Tensor:
             added = position[template[rows]] + level[table[rows], None]
-            return self.of_chunk(tokens[rows, :, None], None if mask is None else mask[rows], added)
+            return self.of_chunk(tokens[rows], None if mask is None else mask[rows], added)
 
-        vectors = in_passes(work, *tokens.shape, budget=self._budget, again=again)
+        vectors = in_passes(work, *tokens.shape[:2], budget=self._budget, again=again)
         return vectors, torch.cat([read.tensor for read in reads]), torch.cat([read.row for read in reads])
 
     def _tensors(self, parts: list[Part], chunks: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from weightatlas.encoders.sne_plan import Plan
 from weightatlas.weights.batch import Weights
+from weightatlas.weights.neurons import neuron_facts, neurons_of
+from weightatlas.weights.spec import NetworkSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Read:
     """Chunks of one size of one spec, networks one after the other.
 
     Args:
-        tokens: Their scalars.
+        tokens: Their scalars, with what is known of the two neurons each links if that is wanted.
         real: True where a slot holds a weight, for the chunks of one network.
         tensor: Number of the tensor each is of, among all networks' tensors.
         table: Its tensor's row among the positions of all specs.
@@ -41,7 +43,7 @@ class Read:
         position: Positions of slots.
     """
 
-    tokens: Float[Tensor, "chunks size"]
+    tokens: Float[Tensor, "chunks size width"]
     real: Bool[Tensor, "each size"]
     tensor: Int[Tensor, " chunks"]
     table: Int[Tensor, " chunks"]
@@ -50,22 +52,25 @@ class Read:
     position: Float[Tensor, "templates size dim"]
 
 
-def reads_of(part: Part, spread: Float[Tensor, " kinds"]) -> list[Read]:
+def reads_of(part: Part, linked: bool) -> list[Read]:
     """Read the chunks of one spec from its networks, size by size.
 
     Args:
-        part: The networks.
-        spread: What divides the weights of each kind of tensor.
+        part: The networks, their numbers scaled.
+        linked: Put facts about the neurons it links beside every number.
     """
-    values, plan = part.weights.values, part.plan
+    values, plan, spec = part.weights.values, part.plan, part.weights.spec
+    facts = neuron_facts(values, spec) if linked else None
     values = torch.cat([values, values.new_zeros(len(values), 1)], dim=1)
     network = torch.arange(len(values), device=values.device)[:, None] * len(plan.kind)
     found, start = [], 0
     for chunks, template, position in zip(plan.chunks, plan.template, plan.slot_position, strict=True):
         tensor = plan.chunk_tensor[start : start + len(template)]
-        unit = spread.to(values.dtype)[plan.kind[tensor]]
         # Slot -1 reads the appended zero.
-        tokens = values[:, chunks.slots.long()] / unit[:, None]
+        slots = chunks.slots.long()
+        tokens = values[:, slots][..., None]
+        if facts is not None:
+            tokens = torch.cat([tokens, *_of_neurons(facts, spec, slots)], dim=3)
         row = torch.arange(start, start + len(template), device=values.device) + part.tables[1]
         expanded = (len(values), len(template))
         found.append(
@@ -81,6 +86,15 @@ def reads_of(part: Part, spread: Float[Tensor, " kinds"]) -> list[Read]:
         )
         start += len(template)
     return found
+
+
+def _of_neurons(
+    facts: Float[Tensor, "networks neurons facts"], spec: NetworkSpec, slots: Int[Tensor, "chunks size"]
+) -> list[Tensor]:
+    """Facts about the two neurons that the number in each slot links; zeros for padding."""
+    neurons = neurons_of(spec)
+    maps = (torch.cat([part, part.new_tensor([neurons.count])]) for part in (neurons.row, neurons.column))
+    return [facts[:, part.to(slots.device)[slots]] for part in maps]
 
 
 def numbers(part: Part, inside: Int[Tensor, " tensors"], level: int) -> Int[Tensor, " items"]:

@@ -9,8 +9,10 @@ from torch import Tensor
 from weightatlas.encoders.base import Encoder
 from weightatlas.errors import ConfigError, DataError, SpecError
 from weightatlas.weights.batch import Batch
+from weightatlas.weights.deep_statistics import deep_statistics
+from weightatlas.weights.statistics import layer_statistics
 
-FLOORS = ("layer_statistics", "weights")
+FLOORS = ("layer_statistics", "weights", "deep_statistics", "pooled_statistics")
 
 
 class Networks(Protocol):
@@ -23,8 +25,9 @@ def features_of(source: Encoder | str, batch: Batch) -> Float[Tensor, "networks 
     """Turn networks into one feature vector each, in the caller's order.
 
     Args:
-        source: An encoder, or a floor: "layer_statistics" (moments and quantiles of each tensor) or
-            "weights" (the flat vector itself).
+        source: An encoder, or what needs none: "layer_statistics" (moments and quantiles of each tensor),
+            "weights" (the flat vector itself), "deep_statistics" (spectra, neurons and passing signals
+            besides) or "pooled_statistics" (the same over all layers, for any architecture).
         batch: The networks.
 
     Returns:
@@ -39,8 +42,10 @@ def features_of(source: Encoder | str, batch: Batch) -> Float[Tensor, "networks 
     if source not in FLOORS:
         raise ConfigError(
             f"Properties cannot be predicted from {source!r}.",
-            todo="Pass an encoder, 'layer_statistics' or 'weights'.",
+            todo=f"Pass an encoder, or one of: {', '.join(FLOORS)}.",
         )
+    if source == "pooled_statistics":
+        return batch.join([deep_statistics(group.values, group.spec, pooled=True) for group in batch])
     layouts = {group.spec.layout_id for group in batch}
     if len(layouts) > 1:
         raise SpecError(
@@ -49,9 +54,8 @@ def features_of(source: Encoder | str, batch: Batch) -> Float[Tensor, "networks 
         )
     if source == "weights":
         return batch.join([group.values for group in batch])
-    from weightatlas.weights.statistics import layer_statistics
-
-    return batch.join([layer_statistics(group.values, group.spec) for group in batch])
+    describe = deep_statistics if source == "deep_statistics" else layer_statistics
+    return batch.join([describe(group.values, group.spec) for group in batch])
 
 
 def labels_of(batch: Batch, properties: tuple[str, ...]) -> Float[Tensor, "networks targets"]:

@@ -9,11 +9,12 @@ from torch import Tensor
 from weightatlas.encoders.base import Encoder, settings_of
 from weightatlas.errors import ConfigError, DataError, RunError
 from weightatlas.predict import intervals, metrics
+from weightatlas.predict.committee import fit_committee
 from weightatlas.predict.features import Networks, as_batch, features_of, labels_of, splits_of
 from weightatlas.predict.finetune import Finetuned, Finetuning, finetune
-from weightatlas.predict.ridge import LAMBDAS, Ridge, fit_ridge
-from weightatlas.predict.saved import fitted_of, read_finetuned, read_head, write_head
-from weightatlas.predict.trees import Trees, fit_trees
+from weightatlas.predict.ridge import LAMBDAS, fit_ridge
+from weightatlas.predict.saved import Fitted, Heads, fitted_of, read_finetuned, read_head, write_head
+from weightatlas.predict.trees import fit_trees
 from weightatlas.weights.batch import Batch
 from weightatlas.weights.spec import NetworkSpec
 
@@ -41,8 +42,9 @@ class PropertyPredictor:
         1.0
 
     Args:
-        encoder: An encoder, or a floor: "layer_statistics" or "weights".
-        head: "ridge" (closed form) or "boosting" (scikit-learn's histogram trees).
+        encoder: An encoder, or what needs none: "layer_statistics", "weights", "deep_statistics" or
+            "pooled_statistics" (of any architecture).
+        head: "ridge" (closed form), "boosting" (scikit-learn's histogram trees) or "committee" (three heads).
         lambdas: Regularizations the ridge chooses from.
         seed: Seed of the trees, and of a finetuned head.
         finetune: Train a copy of the encoder with a head of its own end to end; `head` then takes no part.
@@ -52,7 +54,7 @@ class PropertyPredictor:
     def __init__(
         self,
         encoder: Encoder | str = "layer_statistics",
-        head: Literal["ridge", "boosting"] = "ridge",
+        head: Literal["ridge", "boosting", "committee"] = "ridge",
         lambdas: tuple[float, ...] = LAMBDAS,
         seed: int = 0,
         finetune: bool | Finetuning = False,
@@ -118,7 +120,7 @@ class PropertyPredictor:
         batch = as_batch(networks, names)
         held = None if validation is None else as_batch(validation, names)
         if self._tuning is not None:
-            self.fitted_: Ridge | Trees | Finetuned = self._finetuned(batch, names, held, out)
+            self.fitted_: Fitted = self._finetuned(batch, names, held, out)
         else:
             self.fitted_ = self._headed(batch, names, held)
         self.properties_ = names
@@ -166,7 +168,6 @@ class PropertyPredictor:
 
         Example:
             >>> grades = predictor.grader(zoo).grade(zoo.split("test").batch())  # doctest: +SKIP
-            >>> grades.predicted, grades.low, grades.high, grades.abstained      # doctest: +SKIP
 
         Args:
             zoo: A whole zoo with train and val networks; best the one the predictor was fitted on.
@@ -181,11 +182,7 @@ class PropertyPredictor:
         return grader_of(self, zoo, abstain)
 
     def bind(self, zoo: "Zoo") -> None:
-        """Lend the code of a zoo's networks to an encoder that runs networks.
-
-        Args:
-            zoo: Any zoo of the networks to come.
-        """
+        """Lend the code of a zoo's networks to an encoder that runs networks."""
         for part in (self.encoder, getattr(getattr(self, "fitted_", None), "encoder", None)):
             if isinstance(part, Encoder) and part.executes:
                 for spec in zoo.specs:
@@ -280,7 +277,7 @@ class PropertyPredictor:
             return self.fitted_.predict(batch)
         return self.fitted_.predict(features_of(self.encoder, batch).cpu())
 
-    def _headed(self, batch: Batch, names: tuple[str, ...], validation: Batch | None) -> Ridge | Trees:
+    def _headed(self, batch: Batch, names: tuple[str, ...], validation: Batch | None) -> Heads:
         """Fit a head on the encoder as it is."""
         data = self._table(batch, names)
         held = None if validation is None else self._table(validation, names)
@@ -288,7 +285,9 @@ class PropertyPredictor:
             return fit_ridge(*data, validation=held, lambdas=self.lambdas)
         if self.head == "boosting":
             return fit_trees(*data, validation=held, seed=self.seed)
-        raise ConfigError(f"There is no head '{self.head}'.", todo="Known: ridge, boosting.")
+        if self.head == "committee":
+            return fit_committee(*data, seed=self.seed)
+        raise ConfigError(f"There is no head '{self.head}'.", todo="Known: ridge, boosting, committee.")
 
     def _table(self, batch: Batch, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """Features and targets of networks."""

@@ -12,16 +12,19 @@ from weightatlas.atomic import replacing, write_text
 from weightatlas.encoders.io import from_pretrained, save_pretrained
 from weightatlas.errors import FileError
 from weightatlas.objectives.property import Target
+from weightatlas.predict.committee import Committee, fit_committee
 from weightatlas.predict.finetune import Finetuned, Finetuning, supervised
 from weightatlas.predict.ridge import Ridge
 from weightatlas.predict.trees import Trees, fit_trees
 
+Heads = Ridge | Trees | Committee
+Fitted = Heads | Finetuned
 _RIDGE = ("mean", "std", "weight", "bias", "chosen", "scores")
 
 
 def write_head(
     folder: str | Path,
-    fitted: Ridge | Trees | Finetuned,
+    fitted: Fitted,
     residuals: Tensor | None,
     about: dict[str, Any],
     tuning: Finetuning | None,
@@ -42,6 +45,8 @@ def write_head(
     elif isinstance(fitted, Trees):
         tensors |= {"features": fitted.features, "targets": fitted.targets}
         about = {**about, "rounds": list(fitted.rounds)}
+    elif isinstance(fitted, Committee):
+        tensors |= {"features": fitted.features, "targets": fitted.targets}
     else:
         tensors |= {f"loss.{name}": value for name, value in fitted.loss.state_dict().items()}
         settings = fitted.loss.settings or {}
@@ -75,11 +80,13 @@ def is_finetuned(folder: str | Path) -> bool:
     return place.is_file() and read_head(folder)[0].get("finetune") is not None
 
 
-def fitted_of(about: dict[str, Any], tensors: dict[str, Tensor]) -> Ridge | Trees:
-    """Make a ridge or trees again; trees are fitted again from their training table."""
+def fitted_of(about: dict[str, Any], tensors: dict[str, Tensor]) -> Heads:
+    """Make a head again; trees and committees are fitted again from their training table."""
     if about["head"] == "ridge":
         return Ridge(*(tensors[name] for name in _RIDGE))
     table = tensors["features"], tensors["targets"]
+    if about["head"] == "committee":
+        return fit_committee(*table, seed=about["seed"])
     return fit_trees(*table, rounds=tuple(about["rounds"]), seed=about["seed"])
 
 
