@@ -20,6 +20,11 @@ def test_codes_stand_beside_weights_and_a_subspace(zoo, run, tmp_path, capsys):
     assert len(list(tmp_path.glob("*.safetensors"))) == records[0]["n"]
 
 
+def test_no_steps_are_refused(zoo, run, capsys):
+    assert main(["optimize", str(run), str(zoo), "--steps", "0"]) == 1
+    assert "'steps' = 0" in capsys.readouterr().err
+
+
 def test_a_dry_run_optimizes_nothing(zoo, run, tmp_path, capsys):
     assert main(["optimize", str(run), str(zoo), "--out", str(tmp_path), "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["steps"] == 100

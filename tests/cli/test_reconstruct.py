@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from safetensors.torch import load_file
 
 from weightatlas.cli import main
@@ -32,6 +33,22 @@ def test_a_dry_run_rebuilds_nothing(zoo, run, tmp_path, capsys):
     assert main(["reconstruct", str(run), str(zoo), "--out", str(tmp_path), "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["networks"] > 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["train", "all"])
+def test_training_networks_have_no_reference_made_of_themselves(zoo, run, capsys, part):
+    assert main(["reconstruct", str(run), str(zoo), "--part", part, "--json"]) == 0
+    captured = capsys.readouterr()
+    records = json.loads(captured.out)
+    assert {r["method"] for r in records} == {"sane"}
+    assert "agreement" in {r["metric"] for r in records}
+    assert "excess agreement" not in {r["metric"] for r in records}
+    assert "excess agreement" in captured.err
+
+
+def test_a_negative_number_of_steps_is_refused(zoo, run, capsys):
+    assert main(["reconstruct", str(run), str(zoo), "--steps", "-3"]) == 1
+    assert "steps" in capsys.readouterr().err
 
 
 def test_refined_codes_behave_more_like_the_originals(zoo, run, capsys):

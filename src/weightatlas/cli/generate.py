@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from weightatlas.cli import console
+from weightatlas.cli.arguments import WrongUsage
 from weightatlas.cli.inputs import open_autoencoder, open_part, write_networks
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def generate(
         run: Folder of the run, or of a saved encoder.
         zoo: The zoo it was fitted on.
         out: Folder of the new checkpoints (.safetensors) and results.json.
-        count: How many networks.
+        count: How many networks, at least 2.
         method: How codes are drawn: pca_kde, neighborhood, gaussian, kde_token, flow, gan, ...; or
             "imitation": networks far from all anchors that learn, on unlabelled training images, to
             behave like mixtures of them.
@@ -62,6 +63,9 @@ def generate(
     from weightatlas.runtime import generator_of
     from weightatlas.weights.batch import weights_of
 
+    if count < 2:
+        raise WrongUsage(f"--count: at least 2 networks, since their variety is measured, not {count}.")
+    settings = SampleConfig.build({"bandwidth": bandwidth})
     if method != IMITATION:
         samplers.get(method)
     train = open_part(zoo, "train")
@@ -80,7 +84,6 @@ def generate(
     else:
         with torch.no_grad():
             codes = encoder.encode(best).codes
-        settings = SampleConfig(bandwidth=bandwidth)
         made = draw(encoder, codes, weights.spec, count, source, method, settings)
     name = method if method == IMITATION else f"{encoder.name}, {method}"
     records = _judge(train, best, made, name, seed)
@@ -101,6 +104,9 @@ def _imitations(train: "Zoo", best: "Weights", count: int, source: "Generator") 
 
 def _judge(train: "Zoo", best: "Weights", made: "Tensor", name: str, seed: int) -> "list[Record]":
     """Score the new networks and the trivial ones on the task's test images."""
+    import numpy as np
+    import torch
+
     from weightatlas.evaluate.diversity import surroundings
     from weightatlas.evaluate.exam import exam_of
     from weightatlas.evaluate.generation import judge_generated, trivial_sets
@@ -110,7 +116,8 @@ def _judge(train: "Zoo", best: "Weights", made: "Tensor", name: str, seed: int) 
     values, spec = train.weights().values, best.spec
     exam = exam_of(train.population(), *train.task().split("test"))
     trivial = trivial_sets(best.values, len(made), generator_of("trivial", seed), spec)
-    around = surroundings(values, spec, best.values[0])
+    lineage = torch.from_numpy(np.unique(train.column("lineage"), return_inverse=True)[1])
+    around = surroundings(values, spec, best.values[0], lineage)
     judged = judge_generated({name: made, **trivial}, exam, values, around, baselines=tuple(trivial))
     context = {"bench": "generate", "tier": "own", "zoo": train.name, "seeds": (seed,)}
     return stamped(record for one in judged for record in one.records(**context))

@@ -96,7 +96,8 @@ def _all(
     }
     results, records = {}, []
     for name, chart in charts.items():
-        config = OptimizeConfig(steps=steps, lr=lr if name == encoder.name else None, seed=seed)
+        rate = lr if name == encoder.name else None
+        config = OptimizeConfig.build({"steps": steps, "lr": rate, "seed": seed})
         found = results[name] = move(chart, population, lessons, config)
         numbers = {
             "accuracy": exam.accuracy(exam.classes(found.weights)).mean(),

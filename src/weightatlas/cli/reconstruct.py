@@ -26,7 +26,7 @@ def reconstruct(
     """Rebuild networks from their codes and compare what they do with what the originals do.
 
     Excess agreement is 0 for the best training network, mean network or nearest network, and 1 for a
-    perfect copy.
+    perfect copy. It is left out for training networks, which are among these themselves.
 
     Example:
         weightatlas reconstruct runs/sane runs/digits-zoo --out rebuilt
@@ -42,6 +42,7 @@ def reconstruct(
     """
     import torch
 
+    from weightatlas.latent.refine import RefineConfig
     from weightatlas.results import append_records
 
     chosen = open_part(zoo, part)
@@ -53,32 +54,35 @@ def reconstruct(
         console.print_facts({"networks": len(chosen), "parameters per code number": ratio}, as_json=json)
         return
     if steps:
-        rebuilt = _refined(encoder, chosen, steps)
+        rebuilt = _refined(encoder, chosen, RefineConfig.build({"steps": steps}))
     else:
         with torch.no_grad():
             rebuilt = encoder.reconstruct(weights)
-    records = _judge(open_part(zoo, "train"), chosen, rebuilt, encoder.name)
+    strangers = part in ("val", "test")
+    if not strangers:
+        console.say("Training networks are their own nearest ones: excess agreement is left out.")
+    records = _judge(open_part(zoo, "train") if strangers else None, chosen, rebuilt, encoder.name)
     if out is not None:
         write_networks(out, rebuilt, chosen, chosen.column("id").tolist())
         append_records(out / "results.json", records)
     console.print_records(records, title=f"{len(chosen)} networks of {zoo}", metrics=_TABLE, as_json=json)
 
 
-def _refined(encoder: Any, chosen: Any, steps: int) -> Any:
+def _refined(encoder: Any, chosen: Any, config: Any) -> Any:
     """Refine the codes of networks on the training images of their task."""
     from weightatlas.latent.charts import chart_of
-    from weightatlas.latent.refine import RefineConfig, refine
+    from weightatlas.latent.refine import refine
     from weightatlas.tasks import QueryPool
 
     weights, population = chosen.weights(), chosen.population()
     queries = QueryPool(chosen.task()).inputs
     targets = population.outputs_no_grad(weights.values, queries)
     chart = chart_of(encoder, weights)
-    return refine(chart, population, targets, queries, RefineConfig(steps=steps)).weights
+    return refine(chart, population, targets, queries, config).weights
 
 
 def _judge(train: Any, chosen: Any, rebuilt: Any, name: str) -> "list[Record]":
-    """Score rebuilt networks on the task's test images, beside what is trivially reached."""
+    """Score rebuilt networks on the task's test images, beside what training networks trivially reach."""
     import torch
 
     from weightatlas.evaluate.exam import exam_of
@@ -88,8 +92,10 @@ def _judge(train: Any, chosen: Any, rebuilt: Any, name: str) -> "list[Record]":
 
     spec, originals = chosen.spec, chosen.weights().values
     exam = exam_of(chosen.population(), *chosen.task().split("test"))
+    context = {"bench": "rebuild", "tier": "own", "zoo": chosen.name}
+    if train is None:
+        return stamped(compare(exam, originals, rebuilt).records(name, **context))
     scores = torch.from_numpy(train.column("val_acc").astype("float32"))
     reference = reference_of(exam, train.weights().values, scores, originals, spec)
-    context = {"bench": "rebuild", "tier": "own", "zoo": chosen.name}
     ours = compare(exam, originals, rebuilt, reference).records(name, **context)
     return stamped([*ours, *reference.records(**context)])

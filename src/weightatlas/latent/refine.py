@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from weightatlas.config import Config
@@ -29,11 +30,11 @@ class RefineConfig(Config):
         seed: Seed of the order of queries.
     """
 
-    steps: int = 100
-    batch: int = 128
-    lr: float | None = None
+    steps: int = Field(default=100, ge=0)
+    batch: int = Field(default=128, ge=1)
+    lr: float | None = Field(default=None, gt=0)
     loss: Literal["kl", "softmax", "logits"] = "kl"
-    settles: int = 4
+    settles: int = Field(default=4, ge=1)
     seed: int = 0
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from weightatlas.config import Config
@@ -24,10 +25,10 @@ class SampleConfig(Config):
         steps: Training steps of learned generators.
     """
 
-    bandwidth: float = 0.2
-    components: int = 32
-    neighbors: int = 3
-    steps: int = 1500
+    bandwidth: float = Field(default=0.2, ge=0)
+    components: int = Field(default=32, ge=1)
+    neighbors: int = Field(default=3, ge=1)
+    steps: int = Field(default=1500, ge=1)
 
 
 @dataclass(frozen=True, slots=True)
