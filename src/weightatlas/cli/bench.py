@@ -58,6 +58,11 @@ def bench(
         spread_seeds(name, tier, path, seeds, settings(set), runner)
     records = function(tier=tier, out=path, seeds=tuple(range(seeds)), **settings(set))
     show(name, tier, records, as_json=json)
+    from weightatlas.report.exhibits import write_beside
+
+    drawn = write_beside(path, records, f"bench {name}, {tier}")
+    if drawn is not None and not json:
+        console.say(f"Figure: {drawn}")
 
 
 def find(name: str) -> Callable[..., "list[Record]"]:

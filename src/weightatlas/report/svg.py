@@ -1,9 +1,11 @@
 """Matplotlib figures as inline SVG that follows the page's light or dark colors."""
 
+import html
 import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -97,10 +99,26 @@ def _clean(text: str, label: str) -> str:
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
     head, rest = text.split(">", 1)
     box = re.search(r'viewBox="[^"]+"', head)
-    escaped = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    escaped = html.escape(label)
     head = f'<svg {box[0] if box else ""} role="img" aria-label="{escaped}"'
     if "xlink:" in rest:
         rest = rest.replace("xlink:href", "href")
     for color, variable in _VARIABLES.items():
         rest = rest.replace(color, f"var({variable})")
     return f"{head}>{rest}"
+
+
+def alone(element: str) -> str:
+    """Turn an SVG element of a page into a document of its own, with the page's colors.
+
+    Args:
+        element: What `to_svg` returned.
+    """
+    css = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    names = "|".join(re.escape(name) for name in [*_VARIABLES.values(), "--paper"])
+    light, _, dark = css.partition("prefers-color-scheme: dark")
+    sets = ["; ".join(re.findall(rf"(?:{names}): [^;]+", part)) for part in (light, dark)]
+    style = f"<style>svg {{ {sets[0]}; background: var(--paper) }}"
+    style += f" @media (prefers-color-scheme: dark) {{ svg {{ {sets[1]} }} }}</style>"
+    head, rest = element.split(">", 1)
+    return f'{head} xmlns="http://www.w3.org/2000/svg">{style}{rest}\n'

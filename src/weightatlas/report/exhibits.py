@@ -1,0 +1,104 @@
+"""Figures of a bench, drawn from its records alone: distributions as boxes, trainings as curves."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weightatlas.atomic import write_text
+from weightatlas.report import svg
+from weightatlas.results import Record, summarize
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_AT = re.compile(r"^(?P<name>.+) at (?P<percent>[\d.]+) %$")
+_AFTER = re.compile(r"^(?P<name>.+) after (?:pass )?(?P<turn>\d+)$")
+_BOX = (5.0, 25.0, 50.0, 75.0, 95.0)
+
+Table = dict[str, dict[str, dict[float, float]]]
+"""Number -> method -> percentage or turn -> value."""
+
+
+def draw(records: Sequence[Record], label: str) -> str | None:
+    """Draw all distributions and curves of a bench, a panel per number; none if it has neither.
+
+    Args:
+        records: Of one bench; seeds are averaged, published ones left out.
+        label: What the figure shows, for those who cannot see it.
+    """
+    own = summarize(record for record in records if record.kind != "published")
+    boxes, curves = gathered(own, _AT, "percent"), gathered(own, _AFTER, "turn")
+    boxes = {name: rows for name, rows in boxes.items() if all(set(_BOX) <= set(q) for q in rows.values())}
+    curves = {name: rows for name, rows in curves.items() if max(len(turns) for turns in rows.values()) > 1}
+    count = len(boxes) + len(curves)
+    if not count:
+        return None
+    longest = max(len(rows) for rows in [*boxes.values(), *curves.values()])
+    with svg.style():
+        figure, panels = svg.panels(count, width=4.6 * count, height=max(1.2 + 0.42 * longest, 3.0))
+        for axes, (name, rows) in zip(panels, boxes.items(), strict=False):
+            _boxes(axes, name, rows)
+        for axes, (name, rows) in zip(panels[len(boxes) :], curves.items(), strict=True):
+            _curves(axes, name, rows)
+        return svg.to_svg(figure, label)
+
+
+def write_beside(path: str | Path, records: Sequence[Record], label: str) -> Path | None:
+    """Write the figure of a results file beside it, as an SVG of its own; none if there is nothing to draw.
+
+    Args:
+        path: Results file.
+        records: What to draw.
+        label: What the figure shows.
+    """
+    text = draw(records, label)
+    if text is None:
+        return None
+    target = Path(path).with_suffix(".svg")
+    write_text(target, svg.alone(text))
+    return target
+
+
+def gathered(records: Sequence[Record], pattern: re.Pattern[str], place: str) -> Table:
+    """Collect the numbers whose names end alike.
+
+    Args:
+        records: One per method and metric.
+        pattern: With groups `name` and the one that `place` names.
+        place: Group that holds the percentage or the turn.
+    """
+    found: Table = {}
+    for record in records:
+        match = pattern.match(record.metric)
+        if match:
+            panel, _, kind = match["name"].partition(", ")  # "accuracy, rebuilt" stands beside "accuracy"
+            row = f"{record.method}, {kind}" if kind else record.method
+            found.setdefault(panel, {}).setdefault(row, {})[float(match[place])] = record.value
+    return found
+
+
+def _boxes(axes: "Axes", name: str, rows: dict[str, dict[float, float]]) -> None:
+    """Draw a row per method: 5 to 95 % as a line, 25 to 75 % as a box, a mark at the median."""
+    for row, points in enumerate(rows.values()):
+        low, first, middle, third, high = (points[q] for q in _BOX)
+        color = svg.SERIES[row % len(svg.SERIES)]
+        axes.plot([low, high], [-row, -row], color=color, linewidth=1.2)
+        axes.barh(-row, third - first, left=first, height=0.5, color=color, alpha=0.55, linewidth=0)
+        axes.plot([middle, middle], [-row - 0.32, -row + 0.32], color=svg.INK, linewidth=1.8)
+    axes.set_yticks([-row for row in range(len(rows))], list(rows))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.set(xlabel=name, title=f"{name}: 5, 25, 50, 75, 95 %")
+
+
+def _curves(axes: "Axes", name: str, rows: dict[str, dict[float, float]]) -> None:
+    """Draw a line per method over passes or epochs; methods beyond the colors are dashed."""
+    for row, (method, points) in enumerate(rows.items()):
+        turns = sorted(points)
+        dashes = (4, 2) if row >= len(svg.SERIES) else (None, None)
+        color = svg.SERIES[row % len(svg.SERIES)]
+        values = [points[turn] for turn in turns]
+        axes.plot(turns, values, color=color, label=method, marker="o", markersize=3, dashes=dashes)
+    axes.set(xlabel="pass or epoch", title=name)
+    axes.legend()
