@@ -20,6 +20,7 @@ SCRIPTS = {  # name -> seconds it may take
     "weights": 60,
     "zoos": 60,
     "latent": 60,
+    "kinship": 90,
     "forward": 90,
     "autoencoder": 150,
     "population": 420,

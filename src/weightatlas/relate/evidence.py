@@ -39,16 +39,11 @@ def incoming(spec: NetworkSpec) -> tuple[tuple[Slab, ...], ...]:
     return tuple(found)
 
 
-def cosines(
-    values: Float[Tensor, "networks params"],
-    reference: Float[Tensor, "_ params"],
-    spec: NetworkSpec,
-    where: Slab,
-) -> Float[Tensor, "networks n n"]:
-    """Compute the cosine of every unit of the reference with every unit of each network."""
-    first, second = slab(reference, spec, where), slab(values, spec, where)
-    first, second = (x / x.norm(dim=2, keepdim=True).clamp_min(1e-12) for x in (first, second))
-    return first @ second.transpose(1, 2)
+def units(
+    values: Float[Tensor, "networks params"], spec: NetworkSpec, where: Slab
+) -> Float[Tensor, "networks n rest"]:
+    """What each unit of a tensor reads, scaled to norm one."""
+    return torch.nn.functional.normalize(slab(values, spec, where), dim=2)
 
 
 def stored_order(
@@ -70,8 +65,8 @@ def stored_order(
     for slabs in incoming(spec):
         if not slabs or spec.tensors[slabs[0].tensor].shape[slabs[0].axis] < 2:
             continue
-        matrix = sum(cosines(values, reference[None], spec, where) for where in slabs)
-        assert isinstance(matrix, Tensor)
+        first, second = (torch.cat([units(v, spec, w) for w in slabs], 2) for v in (reference[None], values))
+        matrix = first @ second.transpose(1, 2)
         rows, columns = matrix.mean(dim=2, keepdim=True), matrix.mean(dim=1, keepdim=True)
         centered = matrix - rows - columns + matrix.mean(dim=(1, 2), keepdim=True)
         variance = centered.square().sum(dim=(1, 2)) / (matrix.shape[1] - 1)
@@ -86,8 +81,9 @@ def excess_cosine(
     """Mean cosine of paired units less the mean over all pairs, a column per weight tensor."""
     found = []
     for where in (where for slabs in incoming(spec) for where in slabs):
-        matrix = cosines(values, reference[None], spec, where)
-        found.append(matrix.diagonal(dim1=1, dim2=2).mean(dim=1) - matrix.mean(dim=(1, 2)))
+        first, second = units(reference[None], spec, where), units(values, spec, where)
+        paired = (first * second).sum(dim=2).mean(dim=1)
+        found.append(paired - (first.mean(dim=1) * second.mean(dim=1)).sum(dim=1))
     return torch.stack(found, dim=1) if found else torch.zeros(len(values), 0, dtype=values.dtype)
 
 
@@ -151,8 +147,8 @@ def evidence(
         spec: Their layout.
         flips: The layout with a graph that says which signs are free.
     """
-    aligned = align(values, reference, spec, flips)
-    strangers = align(scrambled(values, spec), reference, spec, flips).values
+    both = align(torch.cat([values, scrambled(values, spec)]), reference, spec, flips)
+    aligned, strangers = both.rows(slice(len(values))), both.values[len(values) :]
     return Evidence(
         stored_order(values, reference, spec),
         likeness(aligned.values, reference, spec),

@@ -11,6 +11,7 @@ from weightatlas.weights.spec import NetworkSpec
 _TOPS = (1, 3, 7, 127, 2, 15, 31, 63)  # largest integers of symmetric grids, the usual ones first
 _STEPS = (3, 7, 15, 255)  # steps between smallest and largest value of asymmetric grids
 _ON_GRID = 5e-3  # farthest a value may lie from its level, in steps
+_FIRST = 64  # numbers of a line that are enough to exclude most grids
 _FEWEST = 12  # numbers that must lie on a grid to believe in it
 
 
@@ -75,23 +76,33 @@ def _integers(blocks: list[Tensor]) -> tuple[str | None, float]:
     for scope in ("", " per row"):
         lined = [block if scope else block.reshape(1, -1) for block in blocks]
         for symmetric, levels in ((True, _TOPS), (False, _STEPS)):
+            frames = [_frame(lines, symmetric) for lines in lined]
             for top in levels:
-                steps = [_on_grid(lines, top, symmetric) for lines in lined]
-                if all(step is not None for step in steps):
+                pairs = zip(lined, frames, strict=True)
+                if all(_on_grid(lines, frame, top) for lines, frame in pairs):
                     bits = (2 * top if symmetric else top).bit_length()
-                    return f"int{bits}{scope}", _rounding(lined, [s for s in steps if s is not None])
+                    return f"int{bits}{scope}", _rounding(lined, [reach / top for _, reach in frames])
     return None, 0.0
 
 
-def _on_grid(lines: Tensor, top: int, symmetric: bool) -> Tensor | None:
-    """Return the step of every line if all its numbers are integers times it."""
-    low = torch.zeros_like(lines[:, :1]) if symmetric else lines.amin(dim=1, keepdim=True)
-    reach = lines.abs().amax(dim=1, keepdim=True) if symmetric else lines.amax(dim=1, keepdim=True) - low
-    step = reach / top
-    places = (lines - low) / step.clamp_min(1e-30)
-    off = ((places - places.round()).abs() * (reach > 0)).amax()
+def _frame(lines: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
+    """Where the levels of every line start, and how far they reach."""
+    if symmetric:
+        return torch.zeros_like(lines[:, :1]), lines.abs().amax(dim=1, keepdim=True)
+    low = lines.amin(dim=1, keepdim=True)
+    return low, lines.amax(dim=1, keepdim=True) - low
+
+
+def _on_grid(lines: Tensor, frame: tuple[Tensor, Tensor], top: int) -> bool:
+    """Tell whether all numbers of every line are integers times its step; a few are looked at first."""
+    low, reach = frame
+    step = (reach / top).clamp_min(1e-30)
+    for some in (lines[:, :_FIRST], lines):
+        places = (some - low) / step
+        if float(((places - places.round()).abs() * (reach > 0)).amax()) >= _ON_GRID:
+            return False
     informative = int(((lines != 0) & (lines.abs() < reach)).sum())
-    return step if float(off) < _ON_GRID and informative >= min(_FEWEST, lines.numel() // 4) else None
+    return informative >= min(_FEWEST, lines.numel() // 4)
 
 
 def _rounding(lined: list[Tensor], steps: list[Tensor]) -> float:

@@ -176,16 +176,32 @@ def permute_tensor(
         perms: One tensor `(networks, members)` per group.
         skip: An axis that is left as it is, or none.
     """
-    count = values.shape[0]
-    for axis, segments in enumerate(part.axes):
-        if axis == skip or all(segment.group is None for segment in segments) or count == 0:
-            continue
-        order = axis_order(segments, perms, part.runs[axis])
-        outer, size = prod(part.shape[:axis]), order.shape[1]
-        base = torch.arange(count * outer, device=order.device, dtype=order.dtype) * size
-        index = (order[:, None, :] + base.view(count, outer, 1)).view(-1)
-        values = values.reshape(len(index), -1).index_select(0, index)
-    return values.reshape(count, *part.shape)
+    values = values.reshape(values.shape[0], *part.shape)
+    for axis in range(len(part.axes)):
+        if axis != skip:
+            values = permute_axis(values, part, perms, axis)
+    return values
+
+
+def permute_axis(
+    values: Shaped[Tensor, "networks *shape"], part: Part, perms: Permutations, axis: int
+) -> Shaped[Tensor, "networks *shape"]:
+    """Permute one tensor of several networks along one axis.
+
+    Args:
+        values: The tensor, a network a row.
+        part: Which tensor it is.
+        perms: One tensor `(networks, members)` per group.
+        axis: The axis, counted without that of the networks.
+    """
+    count, segments = values.shape[0], part.axes[axis]
+    if count == 0 or all(segment.group is None for segment in segments):
+        return values
+    order = axis_order(segments, perms, part.runs[axis])
+    outer, size = prod(part.shape[:axis]), order.shape[1]
+    base = torch.arange(count * outer, device=order.device, dtype=order.dtype) * size
+    index = (order[:, None, :] + base.view(count, outer, 1)).view(-1)
+    return values.reshape(len(index), -1).index_select(0, index).view(count, *part.shape)
 
 
 def axis_order(segments: Axis, perms: Permutations, run: int = 1) -> Int[Tensor, "networks size"]:
