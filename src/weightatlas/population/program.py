@@ -1,6 +1,5 @@
 """Turn a module into a list of batched operations, or say which part of it none exists for."""
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
@@ -14,6 +13,7 @@ from weightatlas.population import operations_images as images
 from weightatlas.population import operations_layers as layers
 from weightatlas.population import operations_pointwise as points
 from weightatlas.population import operations_pooling as pools
+from weightatlas.population.memory import Step, mark_lasting, share_memory
 from weightatlas.population.operations import NoProgram
 from weightatlas.population.prepare import MaskedDropout, PureNorm
 from weightatlas.weights.operations import writes_over
@@ -43,15 +43,6 @@ CHANNELS_LAST = Kit(
     images.ImageDropout,
     images.ImageConcat,
 )
-
-
-@dataclass(frozen=True)
-class Step:
-    """One operation with the slots it reads and the one it writes."""
-
-    operation: ops.Operation
-    inputs: tuple[int, ...]
-    output: int
 
 
 @dataclass(frozen=True)
@@ -122,8 +113,8 @@ def program_of(network: nn.Module, kit: Kit = BATCH_LAST) -> Program:
         elif node.op == "output":
             if not isinstance(node.args[0], fx.Node):
                 raise NoProgram("it returns more than one tensor")
-            _share_memory(steps, slots[node.args[0]])
-            _mark_lasting(steps)
+            share_memory(steps, slots[node.args[0]])
+            mark_lasting(steps)
             return Program(tuple(steps), slots[node.args[0]])
         else:
             operation, inputs = _translate(node, modules, kit)
@@ -131,29 +122,6 @@ def program_of(network: nn.Module, kit: Kit = BATCH_LAST) -> Program:
             slots[node] = len(steps) + 1
             steps.append(Step(operation, tuple(slots[i] for i in inputs), len(steps) + 1))
     raise NoProgram("it returns nothing")
-
-
-def _share_memory(steps: list[Step], result: int) -> None:
-    """Mark operations that may write over their input: nobody else reads it, its maker is done with it."""
-    made = {step.output: step.operation for step in steps}
-    readers = Counter(slot for step in steps for slot in step.inputs)
-    for step in steps:
-        slot, operation = step.inputs[0], step.operation
-        able = isinstance(operation, pools.MaxPool2d) or getattr(operation, "by_output", False)
-        free = slot in made and made[slot].frees_output and readers[slot] == 1 and slot != result
-        operation.reuse = able and free
-
-
-def _mark_lasting(steps: list[Step]) -> None:
-    """Mark operations whose output some backward pass looks at; all others may lose it before that."""
-    lasting: set[int] = set()
-    for step in reversed(steps):
-        operation = step.operation
-        by_output = getattr(operation, "by_output", False)
-        operation.lasts = step.output in lasting or not (operation.frees_output or operation.passes)
-        same_memory = operation.passes or (by_output and operation.reuse)
-        if (same_memory and operation.lasts) or not (operation.frees_input or by_output):
-            lasting.update(step.inputs)
 
 
 def _translate(node: fx.Node, modules: dict[str, nn.Module], kit: Kit) -> tuple[ops.Operation, list[fx.Node]]:
