@@ -65,6 +65,13 @@ def test_first_values_are_the_units_and_travel_with_the_state():
     assert float(again(seen)["loss"]) == pytest.approx(0.25 * 2 + 0.75 * 1)
 
 
+def test_two_terms_of_one_kind_count_each_for_itself():
+    loss = Composite({"near": (Given(1.0), 1.0), "far": (Given(10.0), 1.0)}, "none")
+    found = loss(step())
+    assert float(found["loss"]) == 11.0
+    assert (float(found["near"]), float(found["far"])) == (1.0, 10.0)
+
+
 def test_evaluation_does_not_fix_units_and_none_has_none():
     seen = step()
     loss = Composite({"given": (Given(4.0), 1.0)}).eval()

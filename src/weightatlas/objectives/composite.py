@@ -144,14 +144,15 @@ class Composite(nn.Module):
         return [term for term in self.terms.values() if isinstance(term, Objective)]
 
     def forward(self, step: Step) -> dict[str, Float[Tensor, ""]]:
-        """Compute "loss" and, for the log, every raw term.
+        """Compute "loss" and, for the log, every raw term by its name here.
 
         The first call in training mode fixes the divisors.
         """
         logged: dict[str, Tensor] = {}
-        for objective in self.objectives:
-            logged |= objective(step)
-        raw = torch.stack([logged[objective.name].float() for objective in self.objectives])
+        for name, objective in zip(self.terms, self.objectives, strict=True):
+            found = objective(step)
+            logged |= {name: found.pop(objective.name), **found}
+        raw = torch.stack([logged[name].float() for name in self.terms])
         divisors = self._divisors(raw.detach())
         weights = torch.tensor([self.weights[name] for name in self.terms], device=raw.device)
         return {"loss": (weights * raw / divisors).sum(), **logged}
