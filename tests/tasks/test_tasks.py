@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from weightatlas.errors import ConfigError, DataError, FileError
-from weightatlas.tasks import create_task
+from weightatlas.tasks import create_task, readers
 
 rng = np.random.default_rng(0)
 
@@ -104,6 +104,51 @@ def test_bad_npz(tmp_path: Path) -> None:
         create_task(f"npz:{tmp_path / 'none.npz'}")
 
 
+def test_a_file_that_has_moved_gives_the_same_task(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.npz", tmp_path / "new.npz"
+    np.savez(old, x_train=images(80, 6, 6), y_train=np.arange(80) % 4)
+    options = {"train_size": 40, "test_size": 9}
+    before = create_task(f"npz:{old}", **options)
+    old.rename(new)
+    assert create_task(f"npz:{new}", **options).sha256 == before.sha256
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x_train": images(4, 6, 6), "y_train": np.arange(4) % 2}, "of 4 images none is left for val"),
+        (
+            {"x_train": images(40, 6, 6), "y_train": np.arange(40) % 2}
+            | {"x_test": images(5, 7, 6), "y_test": np.arange(5) % 2},
+            r"test images are \(1, 7, 6\), training images \(1, 6, 6\)",
+        ),
+        (
+            {"x_train": images(40, 6, 6), "y_train": np.arange(40) % 2}
+            | {"x_test": images(5, 6, 6, 3), "y_test": np.arange(5) % 2},
+            r"test images are \(3, 6, 6\)",
+        ),
+        ({"x_train": np.uint8(1), "y_train": np.int64(1)}, r"labels of shape \(\)"),
+        ({"x_train": images(4, 6, 6), "y_train": np.int64(1)}, r"labels of shape \(\)"),
+    ],
+)
+def test_images_that_make_no_task_are_named(tmp_path: Path, arrays: dict, words: str) -> None:
+    np.savez(tmp_path / "odd.npz", **arrays)
+    with pytest.raises(DataError, match=words):
+        create_task(f"npz:{tmp_path / 'odd.npz'}")
+
+
+def test_damaged_archives_are_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", images(4, 6, 6))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    with pytest.raises(FileError, match=r"one\.npz cannot be read as npz"):
+        create_task(f"npz:{tmp_path / 'one.npz'}")
+    packed = bytearray(gzip.compress(idx(images(40, 5, 5))))
+    packed[10] ^= 0xFF  # the first byte of the compressed block
+    (tmp_path / "images.gz").write_bytes(packed)
+    with pytest.raises(FileError, match=r"images\.gz cannot be read"):
+        readers.read_idx(tmp_path / "images.gz")
+
+
 def idx(array: np.ndarray) -> bytes:
     return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
 
@@ -117,6 +162,7 @@ def test_mnist_idx(tmp_path: Path) -> None:
         create_task(f"mnist-idx:{tmp_path}")
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(y[:9]))
     task = create_task(f"mnist-idx:{tmp_path}")
+    assert task.raw("test").shape == (9, 1, 5, 5)
     assert np.array_equal(task.images["test"][:, 0], x[:9])
     assert np.array_equal(task.labels["test"], y[:9])
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(x[:9])[:-1])

@@ -1,5 +1,7 @@
 """Images as they are read -> images as a task has them: checked, of some classes, resized, gray."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,13 +19,34 @@ def check_images(name: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         expected = "uint8 (images, height, width[, channels])"
         problems.append(f"images are {images.dtype} {images.shape}, expected {expected}")
-    if len(images) != len(labels) or len(labels) == 0 or labels.ndim != 1:
-        problems.append(f"there are {len(images)} images and labels of shape {labels.shape}")
+    if labels.ndim != 1 or labels.shape != images.shape[:1] or len(labels) == 0:
+        count = images.shape[0] if images.ndim else 0
+        problems.append(f"there are {count} images and labels of shape {labels.shape}")
     elif not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
         problems.append(f"labels are {labels.dtype} from {labels.min()}, expected integers from 0")
     if problems:
         raise DataError(f"Task '{name}': " + "; ".join(problems) + ".", todo="Repair the file.")
     return (images if images.ndim == 4 else images[..., None]), labels
+
+
+def check_parts(name: str, parts: Mapping[str, np.ndarray]) -> None:
+    """Refuse splits without images, or with images of different shapes.
+
+    Raises:
+        DataError: One of the two is the case.
+    """
+    count, shape = sum(map(len, parts.values())), parts["train"].shape[1:]
+    problems = [
+        f"of {count} images none is left for {key}" for key, images in parts.items() if not len(images)
+    ]
+    problems += [
+        f"{key} images are {images.shape[1:]}, training images {shape} (channels, height, width)"
+        for key, images in parts.items()
+        if images.shape[1:] != shape
+    ]
+    if problems:
+        todo = "Give more images, or bring all to one shape: image_size, grayscale."
+        raise DataError(f"Task '{name}': " + "; ".join(problems) + ".", todo=todo)
 
 
 def first_classes(
@@ -76,4 +99,5 @@ def to_channels_first(images: np.ndarray, grayscale: bool) -> np.ndarray:
     """Bring NHWC bytes to NCHW, averaging the channels if asked."""
     if grayscale and images.shape[-1] > 1:
         images = images.mean(-1, keepdims=True).round().astype(np.uint8)
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    # Arrays over the bytes of a file cannot be written to, which torch warns about.
+    return np.require(images.transpose(0, 3, 1, 2), requirements=["C", "W"])

@@ -2,6 +2,7 @@
 
 import gzip
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,17 @@ def read_npz(path: Path) -> tuple[Arrays, Arrays | None]:
         FileError: The file is damaged or holds pickled objects.
     """
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+        with open(path, "rb") as raw:
+            file = np.load(raw, allow_pickle=False)
+            if isinstance(file, np.ndarray):
+                raise ValueError("it holds a single array")
             missing = [f"there is no array '{key}'" for key in ("x_train", "y_train") if key not in file]
             gather(DataError, missing, where=f"In {path}, which holds {', '.join(file)}.")
             train = (file["x_train"], file["y_train"])
             return train, (file["x_test"], file["y_test"]) if "x_test" in file else None
     except FileNotFoundError:
         raise DataError(f"There is no file {path}.", todo="Check the path.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         todo = "Copy it again; arrays must be plain numbers, not objects."
         raise FileError(f"{path} cannot be read as npz: {error}.", todo=todo) from None
 
@@ -135,5 +139,5 @@ def read_all(path: Path) -> bytes:
             with gzip.open(path) as file:
                 return file.read()
         return path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise FileError(f"{path} cannot be read: {error}.", todo="Copy it again.") from None

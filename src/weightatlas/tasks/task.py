@@ -15,7 +15,7 @@ from torch import Tensor
 from weightatlas.errors import DataError
 from weightatlas.registry import Registry
 from weightatlas.runtime import numpy_generator_of
-from weightatlas.tasks.images import check_images, first_classes, resized, to_channels_first
+from weightatlas.tasks.images import check_images, check_parts, first_classes, resized, to_channels_first
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -199,16 +199,19 @@ def build_task(
         scale: Byte value that stands for full brightness.
 
     Raises:
-        DataError: Labels and images disagree, or there are fewer images than asked for.
+        DataError: Labels and images disagree, test images have another shape, or there are fewer images
+            than asked for or than three splits need.
     """
+    # The path of a file takes no part in the split: a file that has moved gives the same task.
+    kind = name.partition(":")[0]
     images, labels = first_classes(name, *check_images(name, *train), classes)
     test = None if test is None else first_classes(name, *check_images(name, *test), classes)
     order = np.arange(len(labels))
     if test is None:
-        order, held_out = stratified(labels, order, round(0.2 * len(labels)), name, seed, "test")
+        order, held_out = stratified(labels, order, round(0.2 * len(labels)), kind, seed, "test")
         test = (images[held_out], labels[held_out])
     val_count = round(val_share * len(labels))
-    order, val = stratified(labels, order, val_count, name, seed, "val")
+    order, val = stratified(labels, order, val_count, kind, seed, "val")
     if train_size is not None:
         if not 0 < train_size <= len(order):
             raise DataError(
@@ -216,15 +219,17 @@ def build_task(
                 todo=f"Choose train_size between 1 and {len(order)}.",
             )
         if train_size < len(order):
-            _, order = stratified(labels, order, train_size, name, seed, "train_size")
+            _, order = stratified(labels, order, train_size, kind, seed, "train_size")
     parts = {"train": (images[order], labels[order]), "val": (images[val], labels[val])}
     parts["test"] = _fewer(name, *test, test_size, seed)
+    ready = {key: to_channels_first(resized(part[0], image_size), grayscale) for key, part in parts.items()}
+    check_parts(name, ready)
     sizes = {"train_size": train_size, "test_size": test_size}
     chosen = {**sizes, "grayscale": grayscale or None, "seed": seed or None}
     chosen |= {"image_size": image_size, "classes": classes}
     return Task(
         name,
-        {key: to_channels_first(resized(part[0], image_size), grayscale) for key, part in parts.items()},
+        ready,
         {key: part[1].astype(np.int64) for key, part in parts.items()},
         classes=int(max(part[1].max() for part in parts.values())) + 1,
         scale=scale,
@@ -243,7 +248,7 @@ def _fewer(
             f"Task '{name}' has {len(labels)} test images, test_size asks for {size}.",
             todo=f"Choose test_size between 1 and {len(labels)}.",
         )
-    _, kept = stratified(labels, np.arange(len(labels)), size, name, seed, "test_size")
+    _, kept = stratified(labels, np.arange(len(labels)), size, name.partition(":")[0], seed, "test_size")
     return images[kept], labels[kept]
 
 
