@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from weightatlas.errors import ConfigError
+from weightatlas.errors import ConfigError, DataError
 from weightatlas.tasks import QueryPool, Task, create_task
 
 
@@ -24,6 +24,20 @@ def test_pool_of_training_images_holds_no_evaluation_image() -> None:
         assert not any(image.numpy().tobytes() in seen for image in task.split(split)[0])
         with pytest.raises(ConfigError, match=split):
             QueryPool(task, source=split)
+
+
+def test_another_split_of_the_same_data_brings_no_evaluation_image() -> None:
+    task, other = create_task("digits"), create_task("digits", seed=1)
+    held = {image.tobytes() for split in ("val", "test") for image in task.images[split]}
+    leaks = sum(image.tobytes() in held for image in other.images["train"])
+    assert leaks > 0
+    pool = QueryPool(task, source=other)
+    seen = {image.numpy().tobytes() for image in pool.inputs}
+    assert len(pool) == 1079 - leaks
+    assert not any(image.numpy().tobytes() in seen for s in ("val", "test") for image in task.split(s)[0])
+    swapped = Task("swapped", {**task.images, "train": task.images["val"]}, task.labels, 10, 16.0)
+    with pytest.raises(DataError, match="'swapped' are evaluation images of 'digits'"):
+        QueryPool(task, source=swapped)
 
 
 def test_sampling_depends_on_the_generator_alone() -> None:

@@ -1,5 +1,6 @@
 """Unlabelled images on which networks are compared; never evaluation images."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from weightatlas.errors import ConfigError
+from weightatlas.errors import ConfigError, DataError
 from weightatlas.runtime import generator_of
 from weightatlas.tasks.task import Task, create_task
 
@@ -24,13 +25,15 @@ class QueryPool:
     Args:
         task: The task whose networks will see the images.
         source: "train" (the task's training images), "uniform" (noise, brightness 0..1), or another task
-            or its name, whose training images are brought to this task's shape and normalization.
+            or its name, whose training images are brought to this task's shape and normalization; those
+            that are evaluation images of this task are left out.
         size: How many images to keep, drawn by `seed`; none keeps all (uniform noise: 1,024).
         seed: Seed of the drawing.
         device: Where the images live.
 
     Raises:
         ConfigError: The size is not positive, or an evaluation split was asked for.
+        DataError: The other task has evaluation images of this one only.
     """
 
     def __init__(
@@ -81,10 +84,29 @@ def _images(task: Task, source: str | Task, size: int | None, seed: int) -> Tens
         return torch.rand(shape, generator=generator_of("queries", task.name, seed))
     other = task if source == "train" else source if isinstance(source, Task) else create_task(source)
     raw = other.raw("train")
+    if other.sha256 != task.sha256:
+        raw = _unseen(raw, task, other)
     if size is not None and size < len(raw):
         order = torch.randperm(len(raw), generator=generator_of("queries", other.name, seed))
         raw = raw[order[:size]]
     return fit_shape(raw, task.input_shape)
+
+
+def _unseen(raw: Tensor, task: Task, other: Task) -> Tensor:
+    """Leave out what are evaluation images of the task: the other one may be another split of its data."""
+    held = {row for part in ("val", "test") for row in _rows(task.raw(part), task)}
+    keep = torch.tensor([row not in held for row in _rows(raw, task)])
+    if not keep.any():
+        raise DataError(
+            f"All training images of '{other.name}' are evaluation images of '{task.name}'.",
+            todo="Choose another source of queries.",
+        )
+    return raw if keep.all() else raw[keep]
+
+
+def _rows(images: Tensor, task: Task) -> Iterator[bytes]:
+    """Write each image, brought to the task's shape, as bytes."""
+    return (row.tobytes() for row in (fit_shape(images, task.input_shape) * 255).round().byte().numpy())
 
 
 def fit_shape(
