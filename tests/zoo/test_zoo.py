@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from tests.zoo.conftest import tiny
 from weightatlas.errors import DataError, NoCode, ZooError
 from weightatlas.networks import create_network
 from weightatlas.population.score import score
 from weightatlas.tasks import create_task
 from weightatlas.weights.vector import to_state_dict
 from weightatlas.zoo import Zoo
+from weightatlas.zoo.populate import populate
 
 
 def test_rows_and_columns(zoo: Zoo) -> None:
@@ -116,6 +118,22 @@ def test_own_code_must_compute_the_same_function(trained: Path) -> None:
 
     population = Zoo.open(trained, networks={spec.function_id: same}).population(spec)
     assert population(torch.zeros(1, spec.params), torch.zeros(2, 1, 8, 8)).shape == (1, 2, 10)
+
+
+def test_data_that_have_moved_are_known_by_their_contents(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 255, (60, 8, 8), dtype=np.uint8), np.arange(60) % 3
+    old, new = tmp_path / "old.npz", tmp_path / "new.npz"
+    np.savez(old, x_train=images, y_train=labels)
+    changes = {"task": f"npz:{old}", "task_options": {}, "epochs": 1, "checkpoints": [], "replicates": 1}
+    populate(tiny(**changes, grid={"batch_size": [8]}), tmp_path / "zoo")
+    old.rename(new)
+    with pytest.raises(DataError, match="no file"):
+        Zoo.open(tmp_path / "zoo").task()
+    task = create_task(f"npz:{new}")
+    zoo = Zoo.open(tmp_path / "zoo", tasks=[task])
+    assert zoo.task() is task
+    assert zoo.verify().rescored == 1
 
 
 def test_other_data_are_refused(trained: Path) -> None:
