@@ -15,7 +15,7 @@ def look(best: Best, values: list[float], name: str) -> nn.Linear:
     return module
 
 
-@pytest.mark.parametrize(("name", "place"), [("val/kendall", 1), ("val/property", 2)])
+@pytest.mark.parametrize(("name", "place"), [("val/kendall", 1), ("val/class", 1), ("val/property", 2)])
 def test_direction(name: str, place: int):
     best = Best(name, None)
     module = look(best, [0.5, 0.9, 0.1, float("nan")], name)

@@ -45,7 +45,8 @@ def test_damaged_data_are_a_named_error(tmp_path, name):
 
 
 def test_a_fit_run_is_drawn_from_its_metrics_and_settings(tmp_path):
-    lines = [{"step": step, "loss": 1 / (step + 1), "val/loss": 0.5, "seconds": 3.0} for step in range(4)]
+    counts = {"pass": 7, "seconds": 3.0, "lr": 0.1, "grad_norm": 9.0, "skipped": 0.0, "val/dropped": 0.0}
+    lines = [{"step": step, "loss": 1 / (step + 1), "val/loss": 0.5, **counts} for step in range(4)]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 4, "lo', "utf-8")
     (tmp_path / "config.yaml").write_text("lr: 0.1\n", "utf-8")
     append_records(tmp_path / "results.json", records())

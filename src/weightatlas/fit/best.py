@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from weightatlas.errors import ConfigError
 
-HIGHER = frozenset({"val/kendall", "val/accuracy", "val/agreement"})
+HIGHER = frozenset({"val/kendall", "val/accuracy", "val/agreement", "val/class"})
 """Validation numbers of which more is better; of all others, less is."""
 
 

@@ -13,6 +13,7 @@ from weightatlas.errors import FileError, RunError
 from weightatlas.results import Kind, Record, load_records
 
 _JSON, _ARRAYS = "report.json", "report.safetensors"
+_COUNTS = ("pass", "epoch", "seconds", "time", "lr", "grad_norm", "skipped", "dropped")  # no terms of a loss
 
 
 def _as_array(value: Any) -> np.ndarray:
@@ -248,7 +249,7 @@ def _curves(path: Path) -> tuple[Curves, ...]:
             continue
     rows = [row for row in rows if "step" in row]
     names = sorted({k for row in rows for k, v in row.items() if isinstance(v, int | float)} - {"step"})
-    names = [name for name in names if name not in ("seconds", "time", "lr", "epoch")]
+    names = [name for name in names if name.removeprefix("val/") not in _COUNTS]
     if not rows or not names:
         return ()
     lines = {name: [row.get(name, np.nan) for row in rows] for name in names}
