@@ -1,12 +1,11 @@
 """Zoos larger than memory: their weights in one flat file that the system maps page by page."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from weightatlas.atomic import write_text
+from weightatlas.atomic import replacing, write_text
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.zoo.zoo import Zoo
 
@@ -37,6 +36,9 @@ def mapped(zoo: Zoo, path: Path) -> Batch:
 
     Returns:
         What `zoo.batch()` returns; its weights are read from the file when they are used.
+
+    Raises:
+        FileError: The disk is full or the folder cannot be written to.
     """
     groups = []
     for number, spec in enumerate(zoo.specs):
@@ -50,15 +52,17 @@ def mapped(zoo: Zoo, path: Path) -> Batch:
 
 
 def _write(zoo: Zoo, rows: np.ndarray, path: Path, step: int) -> None:
-    """Write the file, unless it is there whole; the list of networks beside it is written last."""
-    names, listed = "\n".join(zoo.column("id")[rows].tolist()), path.with_name(f"{path.name}.ids")
+    """Write the file, unless it is there whole; the list of networks beside it is written last.
+
+    Names alone do not tell networks: the same folder of checkpoints, imported again, has the same names.
+    """
+    table, listed = zoo.table.take(rows), path.with_name(f"{path.name}.ids")
+    pairs = zip(table.column("id").tolist(), table.column("shard_sha256").tolist(), strict=True)
+    names = "\n".join(f"{name} {digest}" for name, digest in pairs)
     if path.exists() and listed.exists() and listed.read_text(encoding="utf-8") == names:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     listed.unlink(missing_ok=True)
-    with path.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         for start in range(0, len(rows), step):
             file.write(zoo[rows[start : start + step]].weights().values.numpy().data)
-        file.flush()
-        os.fsync(file.fileno())
     write_text(listed, names)
