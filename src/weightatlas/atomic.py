@@ -65,6 +65,26 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Let others who ask for the same folder wait until the block ends, or its process.
+
+    Where the system knows no locks, nobody waits.
+    """
+    descriptor = None
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut, where the system allows it."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,20 +1,31 @@
 """Shards: exact in half the room, and nothing damaged is ever read as whole."""
 
+import hashlib
 import json
 import logging
 import os
 import subprocess
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 import torch
 
+from weightatlas.atomic import write_bytes
 from weightatlas.errors import FileError, ZooError
 from weightatlas.zoo import Zoo
 from weightatlas.zoo.index import load_index
 from weightatlas.zoo.populate import populate
-from weightatlas.zoo.store import clean, leftovers, read_weights, shard_keys, smallest_exact, write_shard
+from weightatlas.zoo.store import (
+    clean,
+    leftovers,
+    read_sidecar,
+    read_weights,
+    shard_keys,
+    smallest_exact,
+    write_shard,
+)
 from weightatlas.zoo.table import Table
 from weightatlas.zoo.verify import verify_folder
 
@@ -49,6 +60,28 @@ def test_a_shard_is_never_rewritten(tmp_path: Path) -> None:
     before = (tmp_path / "weights/a.safetensors").read_bytes()
     write_shard(tmp_path, "a", torch.ones(1, 2), Table.of({"id": ["x"]}))
     assert (tmp_path / "weights/a.safetensors").read_bytes() == before
+
+
+def test_two_writers_of_a_shard_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others: list[Thread] = []
+
+    def write(value: float) -> None:
+        write_shard(tmp_path, "a", torch.full((1, 2), value), Table.of({"id": [str(value)]}))
+
+    def interrupted(path: Path, data: bytes) -> None:
+        write_bytes(path, data)
+        if path.suffix == ".safetensors" and not others:
+            others.append(Thread(target=write, args=(2.0,)))
+            others[0].start()
+            others[0].join(0.3)  # time to come between, if nothing holds it back
+
+    monkeypatch.setattr("weightatlas.zoo.store.write_bytes", interrupted)
+    write(1.0)
+    others[0].join()
+    (row,) = read_sidecar(tmp_path, "a").rows()
+    data = (tmp_path / "weights/a.safetensors").read_bytes()
+    assert row["id"] == "1.0"
+    assert hashlib.sha256(data).hexdigest() == row["shard_sha256"]
 
 
 def test_whole_zoo_verifies(zoo: Zoo) -> None:

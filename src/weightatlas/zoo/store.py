@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from weightatlas.atomic import write_bytes
+from weightatlas.atomic import alone, write_bytes
 from weightatlas.errors import FileError
 from weightatlas.zoo.table import Table, repair_hint
 
@@ -44,14 +44,15 @@ def write_shard(folder: Path, key: str, values: Float[Tensor, "networks params"]
     Raises:
         FileError: The disk is full or the folder cannot be written to.
     """
-    if sidecar_path(folder, key).exists():
-        return
     data = save({"weights": smallest_exact(values.detach().cpu().contiguous())})
     rows = rows.with_column("shard", [key] * len(rows)).with_column("row", range(len(rows)))
     rows = rows.with_column("shard_bytes", [len(data)] * len(rows))
     rows = rows.with_column("shard_sha256", [hashlib.sha256(data).hexdigest()] * len(rows))
-    write_bytes(weights_path(folder, key), data)
-    write_bytes(sidecar_path(folder, key), rows.to_bytes())
+    # Of two processes that train the same shard, one must not put its weights beside the other's rows.
+    with alone(folder / "weights"):
+        if not sidecar_path(folder, key).exists():
+            write_bytes(weights_path(folder, key), data)
+            write_bytes(sidecar_path(folder, key), rows.to_bytes())
 
 
 def smallest_exact(values: Float[Tensor, "networks params"]) -> Tensor:
