@@ -10,7 +10,9 @@ from weightatlas.population.initialize import schemes
 from weightatlas.tasks import create_task
 from weightatlas.zoo.header import Shares
 from weightatlas.zoo.lineage import split_of
+from weightatlas.zoo.populate import populate
 from weightatlas.zoo.recipe import TIERS, Range, Recipe, load_recipe, recipe_names
+from weightatlas.zoo.signals import SineRecipe
 
 from .conftest import TINY, tiny
 
@@ -149,3 +151,88 @@ def test_a_spread_belongs_to_the_schemes_that_use_it() -> None:
         assert run.settings.init_std == run.hyper["init_std"]
     assert len({run.hyper["init_std"] for run in runs}) > 10
     assert "init_std" not in load_recipe("digits", "smoke").runs(task)[0].hyper
+
+
+def test_variants_train_every_combination_and_grow_without_changing() -> None:
+    two = ({"hidden": [4]}, {"hidden": [3, 3]})
+    task = create_task("digits", train_size=96)
+    runs = tiny(variants=two).runs(task)
+    assert tiny(variants=two).networks == len(runs) == 2 * len(tiny().runs(task))
+    assert {run.variant for run in runs} == {0, 1}
+    assert [run.id for run in runs if run.variant == 0] == [
+        run.id for run in tiny(variants=two[:1]).runs(task)
+    ]
+    plain = tiny().runs(task)
+    assert {run.variant for run in plain} == {None}
+    assert [run.id for run in plain] == [run.id for run in tiny(variants=({},)).runs(task)]
+
+
+def test_a_random_search_takes_variants_in_turn() -> None:
+    recipe = load_recipe("vit_digits", "laptop").replace(count=10)
+    runs = recipe.runs(create_task("digits"))
+    assert [run.variant for run in runs] == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+    assert len({run.id for run in runs}) == 10
+
+
+def test_a_park_is_trained_architecture_by_architecture(tmp_path: Path) -> None:
+    recipe = load_recipe("cnn_park_digits", "smoke")
+    park = recipe.variants.replace(count=2, layers=(2,), channels=(4,))
+    zoo = populate(
+        recipe.replace(variants=park, task_options={"train_size": 64, "test_size": 64}), tmp_path / "z"
+    )
+    assert len(zoo) == 4
+    assert len(zoo.specs) == 2
+    assert sorted(zoo.column("variant")) == [0, 0, 1, 1]
+    for spec in zoo.specs:
+        assert zoo.weights(spec).values.shape[0] == 2
+        zoo.population(spec)
+
+
+def test_a_recipe_changes_the_tiers_of_its_base_value_by_value() -> None:
+    for tier, count in (("smoke", 24), ("laptop", 640)):
+        signs, base = load_recipe("small_cnn_signs_gray", tier), load_recipe("small_cnn_mnist", tier)
+        assert (signs.count, signs.epochs, signs.kept) == (count, base.epochs, base.kept)
+        assert signs.grid == base.grid
+    assert load_recipe("small_cnn_signs_gray", "laptop").task_options["train_size"] is None
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_laptop_tiers_fit_a_laptop(name: str) -> None:
+    recipe = load_recipe(name, "laptop")
+    assert recipe.networks <= 1000
+    assert recipe.epochs <= 40
+
+
+SEARCH = {  # Unterthiner et al. (2020), appendix A; also google-research/dnn_predict_accuracy
+    "activation": ("relu", "tanh"),
+    "init": ("glorot_normal", "kaiming_normal", "orthogonal", "normal", "truncated_normal"),
+    "init_std": Range(low=1e-3, high=0.5, log=True),
+    "optimizer": ("sgd", "adam", "rmsprop"),
+    "lr": Range(low=5e-4, high=5e-2, log=True),
+    "weight_decay": Range(low=1e-8, high=1e-2, log=True),
+    "dropout": Range(low=0.0, high=0.7),
+    "train_fraction": (0.1, 0.25, 0.5, 1.0),
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["small_cnn_mnist", "small_cnn_cifar10_gray", "cnn_2464_mnist", "cnn_2464_cifar10"]
+)
+@pytest.mark.parametrize("tier", ["laptop", "paper"])
+def test_searches_keep_the_published_ranges(name: str, tier: str) -> None:
+    recipe = load_recipe(name, tier)
+    assert {field: getattr(recipe.grid, field) for field in SEARCH} == SEARCH
+    if tier == "paper":
+        assert (recipe.epochs, recipe.grid.batch_size) == (86, (512,))
+        assert recipe.kept == (0, 1, 2, 3, 20, 40, 60, 80, 86)
+        assert recipe.networks == (30_000 if name.startswith("small") else 750)
+    else:
+        assert recipe.networks >= 600
+        assert recipe.epochs == 12
+        assert recipe.task_options["train_size"] == 5000
+
+
+def test_sine_networks_are_those_of_the_paper() -> None:
+    recipe = SineRecipe(count=1)
+    assert recipe.hidden == (32, 32)
+    assert (recipe.signals.low, recipe.signals.high) == (0.5, 10.0)

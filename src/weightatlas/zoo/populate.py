@@ -169,7 +169,7 @@ def describe(recipe: Recipe, runs: Sequence[Run], task: Task) -> tuple[dict[str,
 
 
 def check_recipe(old: Header, recipe: Recipe, folder: Path) -> None:
-    """Let a zoo grow in its grid, count and replicates only.
+    """Let a zoo grow in its grid, variants, count and replicates only.
 
     Raises:
         ConfigError: Anything else differs.
@@ -179,7 +179,7 @@ def check_recipe(old: Header, recipe: Recipe, folder: Path) -> None:
         raise ConfigError(
             f"The zoo {folder} was imported, not populated.", todo="Choose another folder for the recipe."
         )
-    free = {"grid", "count", "replicates", "shard"}
+    free = {"grid", "variants", "count", "replicates", "shard"}
     changed = [key for key in now if key not in free and before.get(key) != now[key]]
     problems = [f"{key} is {now[key]!r}, the zoo was made with {before.get(key)!r}" for key in changed]
     gather(

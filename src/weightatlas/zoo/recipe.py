@@ -1,110 +1,25 @@
 """Recipes: which networks a zoo is made of, as data."""
 
-import itertools
 import json
 import math
-from collections.abc import Iterator
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from weightatlas.config import Config, read_yaml
 from weightatlas.errors import ConfigError
+from weightatlas.networks.cnn_park import ParkDraw
 from weightatlas.population.train import TrainConfig
 from weightatlas.runtime import key_of, numpy_generator_of
 from weightatlas.tasks import Task
+from weightatlas.zoo.grid import Grid as Grid
+from weightatlas.zoo.grid import Range as Range
 from weightatlas.zoo.header import NetworkRecord, Shares
 
 TIERS = ("smoke", "laptop", "paper")
-
-
-class Range(Config):
-    """Numbers to draw from, for random search.
-
-    Args:
-        low: Smallest value.
-        high: Largest value.
-        log: Draw the logarithm uniformly.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError(f"a range from {self.low} to {self.high} is empty or has no logarithm")
-        return self
-
-    def draw(self, rng: np.random.Generator) -> float:
-        """Draw one number."""
-        if not self.log:
-            return float(rng.uniform(self.low, self.high))
-        return float(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
-
-
-Floats = tuple[float, ...] | Range
-
-
-class Grid(Config):
-    """Values of every hyperparameter; a grid takes all combinations, a random search draws from them.
-
-    Args:
-        activation: Nonlinearity; none keeps the network's own.
-        init: Scheme of the first weights.
-        init_seed: Fixed seeds of the first weights; none derives them from the network's key.
-        optimizer: Update rule.
-        lr: Learning rate.
-        weight_decay: L2 decay.
-        momentum: For sgd and rmsprop.
-        dropout: Probability of dropping.
-        batch_size: Images per step.
-        train_fraction: Share of the training images each network sees.
-        init_std: Spread of "normal" and "truncated_normal" first weights; left out if it is the scheme's own.
-    """
-
-    activation: tuple[str | None, ...] = Field(default=(None,), min_length=1)
-    init: tuple[str, ...] = Field(default=("kaiming_uniform",), min_length=1)
-    init_seed: tuple[int | None, ...] = Field(default=(None,), min_length=1)
-    optimizer: tuple[str, ...] = Field(default=("adam",), min_length=1)
-    lr: Floats = (1e-3,)
-    weight_decay: Floats = (0.0,)
-    momentum: Floats = (0.0,)
-    dropout: Floats = (0.0,)
-    batch_size: tuple[int, ...] = Field(default=(32,), min_length=1)
-    train_fraction: Floats = (1.0,)
-    init_std: tuple[float | None, ...] | Range = (None,)
-
-    def ranges(self) -> list[str]:
-        """Names of the hyperparameters that only a random search can draw."""
-        return [name for name in type(self).model_fields if isinstance(getattr(self, name), Range)]
-
-    def combinations(self) -> Iterator[dict[str, Any]]:
-        """Yield all combinations, the last hyperparameter fastest."""
-        names = list(type(self).model_fields)
-        for values in itertools.product(*(getattr(self, name) for name in names)):
-            yield self._used(dict(zip(names, values, strict=True)))
-
-    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Draw one combination."""
-        chosen = {}
-        for name in type(self).model_fields:
-            options = getattr(self, name)
-            drawn = options.draw(rng) if isinstance(options, Range) else options[rng.integers(len(options))]
-            chosen[name] = drawn
-        return self._used(chosen)
-
-    def _used(self, hyper: dict[str, Any]) -> dict[str, Any]:
-        """Leave out a spread that no network has, so that it takes no part in keys; drop one without use."""
-        if self.init_std == (None,):
-            return {name: value for name, value in hyper.items() if name != "init_std"}
-        used = hyper["init"] in ("normal", "truncated_normal")
-        return {**hyper, "init_std": hyper["init_std"] if used else None}
 
 
 class Run(Config):
@@ -115,12 +30,14 @@ class Run(Config):
         settings: How it is trained; its key names it everywhere.
         hyper: The combination it comes from.
         replicate: Which repetition of the combination.
+        variant: Number of its architecture, if the recipe has several.
     """
 
     network: NetworkRecord
     settings: TrainConfig
     hyper: dict[str, Any]
     replicate: int
+    variant: int | None = None
 
     @property
     def id(self) -> str:
@@ -143,6 +60,8 @@ class Recipe(Config):
         task_options: Its options.
         network: Name of the architecture, see `create_network`.
         network_options: Its options; channels, image size and classes follow from the task.
+        variants: Several architectures: further options of each, or ranges to draw them from. A grid trains
+            all its combinations with each, a random search takes them in turn.
         epochs: Passes over the training images.
         checkpoints: Epochs after which every network is kept; the last if none are given.
         grid: Values of the hyperparameters.
@@ -158,6 +77,7 @@ class Recipe(Config):
     task_options: dict[str, Any] = Field(default_factory=dict)
     network: str
     network_options: dict[str, Any] = Field(default_factory=dict)
+    variants: ParkDraw | tuple[dict[str, Any], ...] = ()
     epochs: int = Field(ge=1)
     checkpoints: tuple[int, ...] = ()
     grid: Grid = Grid()
@@ -183,7 +103,13 @@ class Recipe(Config):
         if self.count is not None:
             return self.count * self.replicates
         sizes = (len(getattr(self.grid, name)) for name in Grid.model_fields)
-        return math.prod(sizes) * self.replicates
+        return math.prod(sizes) * self.replicates * len(self.architectures)
+
+    @cached_property
+    def architectures(self) -> list[dict[str, Any]]:
+        """Options of each architecture; one without options if there are no variants."""
+        drawn = self.variants.options() if isinstance(self.variants, ParkDraw) else list(self.variants)
+        return drawn or [{}]
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -202,29 +128,32 @@ class Recipe(Config):
         Raises:
             ConfigError: A setting is out of its range.
         """
+        kinds = range(len(self.architectures))
         if self.count is None:
-            chosen = self.grid.combinations()
+            chosen = [(kind, hyper) for kind in kinds for hyper in self.grid.combinations()]
         else:
-            draws = range(self.count)
-            chosen = (self.grid.draw(numpy_generator_of("recipe", self.seed, i)) for i in draws)
+            draws = (self.grid.draw(numpy_generator_of("recipe", self.seed, i)) for i in range(self.count))
+            chosen = [(index % len(kinds), hyper) for index, hyper in enumerate(draws)]
         # Twice the same combination (lists in a random search repeat themselves) counts as replicates.
         seen: dict[str, int] = {}
         runs = []
-        for hyper in chosen:
-            text = json.dumps(hyper, sort_keys=True)
+        for kind, hyper in chosen:
+            text = json.dumps([self.architectures[kind], hyper], sort_keys=True)
             first = seen.get(text, 0)
             seen[text] = first + self.replicates
-            runs += [self._run(hyper, replicate, task) for replicate in range(first, first + self.replicates)]
+            numbers = range(first, first + self.replicates)
+            runs += [self._run(kind, hyper, replicate, task) for replicate in numbers]
         return runs
 
-    def _run(self, hyper: dict[str, Any], replicate: int, task: Task) -> Run:
+    def _run(self, kind: int, hyper: dict[str, Any], replicate: int, task: Task) -> Run:
         channels, height, _ = task.input_shape
         options: dict[str, Any] = {"channels_in": channels, "image_size": height, "classes": task.classes}
         if hyper["activation"] is not None:
             options["activation"] = hyper["activation"]
         if hyper["dropout"] > 0:
             options["dropout"] = 0.5  # Only puts the layers in place; each network has its own rate.
-        network = NetworkRecord(name=self.network, options=options | self.network_options)
+        options |= self.network_options | self.architectures[kind]
+        network = NetworkRecord(name=self.network, options=options)
         resolved = {
             "task": task.sha256,
             "network": network.model_dump(mode="json"),
@@ -234,7 +163,8 @@ class Recipe(Config):
         key = key_of("network", self.seed, json.dumps(resolved, sort_keys=True), replicate)
         settings = {name: value for name, value in hyper.items() if name != "activation"}
         train = TrainConfig.build({"key": key, **settings}, where=f"In the grid of recipe '{self.name}'.")
-        return Run(network=network, settings=train, hyper=hyper, replicate=replicate)
+        variant = kind if self.variants else None
+        return Run(network=network, settings=train, hyper=hyper, replicate=replicate, variant=variant)
 
 
 def load_recipe(source: str | Path, tier: str | None = None) -> Recipe:
@@ -282,10 +212,13 @@ def _with_base(path: Path) -> dict[str, Any]:
 def _laid_over(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Change values; the grid, the tiers and options are changed value by value."""
     merged = {**values, **changes}
-    for name in ("grid", "tiers", "task_options", "network_options"):
+    for name in ("grid", "task_options", "network_options", "variants"):
         if isinstance(values.get(name), dict) and isinstance(changes.get(name), dict):
-            inner = {**values[name], **changes[name]}
-            merged[name] = _laid_over(values[name], changes[name]) if name == "tiers" else inner
+            merged[name] = {**values[name], **changes[name]}
+    tiers, other = values.get("tiers"), changes.get("tiers")
+    if isinstance(tiers, dict) and isinstance(other, dict):
+        names = dict.fromkeys([*tiers, *other])
+        merged["tiers"] = {tier: _laid_over(tiers.get(tier) or {}, other.get(tier) or {}) for tier in names}
     return merged
 
 

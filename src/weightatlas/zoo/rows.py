@@ -52,6 +52,8 @@ def rows_of(
     for name in runs[0].hyper:
         if name != "init_seed":
             columns[f"hp.{name}"] = [run.hyper[name] for run in runs]
+    if runs[0].variant is not None:
+        columns["hp.variant"] = [run.variant for run in runs]
     columns["hp.replicate"] = [run.replicate for run in runs]
     return Table.of(columns | metric_columns(checkpoint.metrics))
 
