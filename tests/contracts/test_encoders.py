@@ -11,6 +11,7 @@ from tests.encoders.test_io import SIZES
 from weightatlas.encoders.base import Autoencoder, Encoder, encoders
 from weightatlas.encoders.heads import HeadConfig
 from weightatlas.encoders.io import create_encoder, from_pretrained, save_pretrained
+from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
 from weightatlas.errors import WeightAtlasError
 from weightatlas.fit import FitConfig
 from weightatlas.predict.finetune import Finetuning, finetune
@@ -74,6 +75,33 @@ def test_encoding_is_deterministic_and_masks_fit_codes(name: str):
     assert first.mask.shape == first.codes.shape[:2]
     if isinstance(encoder, Autoencoder):
         assert tuple(first.codes.shape[1:]) == tuple(encoder.code_shape(small.spec()))
+
+
+DECODERS = [
+    name
+    for name in NAMES
+    if issubclass(encoders.get(name), Autoencoder)  # type: ignore[arg-type]
+    and not issubclass(encoders.get(name), PrepAutoencoder)  # type: ignore[arg-type]  (refuse batch norms)
+    and name != "activation"  # keeps the numbers of norms as they are
+]
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_decoded_variances_are_positive(name: str):
+    """Wherever a code lies: a negative variance would make every output NaN."""
+    network = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))
+    spec = spec_of(network, (4,))
+    encoder = create_encoder(name, spec, **SIZES.get(name, {}))
+    encoder.bind(network, small.queries())
+    values = torch.randn(12, spec.params, generator=torch.Generator().manual_seed(0))
+    variances = next(place for key, place in spec.slices.items() if key.endswith("running_var"))
+    values[:, variances] = values[:, variances].abs() + 0.1
+    encoder.adapt(batch_of(values, spec))
+    assert isinstance(encoder, Autoencoder)
+    codes = 5 * torch.randn(16, *encoder.code_shape(spec), generator=torch.Generator().manual_seed(1))
+    decoded = encoder.decode(codes, spec).weights
+    assert bool((decoded[:, variances] > 0).all())
+    assert bool((decoded[:, : variances.start] < 0).any())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -186,6 +186,26 @@ class Autoencoder(Encoder):
         return self.decode(self.encode(weights).codes, weights.spec).weights
 
 
+LEAST_VARIANCE = 1e-6  # what decoded running variances are clamped to
+
+
+def with_variances(
+    values: Float[Tensor, "networks params"], spec: NetworkSpec
+) -> Float[Tensor, "networks params"]:
+    """Clamp the running variances of decoded networks to positive numbers, since norms take their roots.
+
+    Args:
+        values: Decoded networks as rows.
+        spec: Their layout; without running variances the rows come back as they are.
+    """
+    kinds = [(tensor.size, tensor.role == "running_var") for tensor in spec.tensors]
+    if not any(norm for _, norm in kinds):
+        return values
+    parts = values.split([size for size, _ in kinds], dim=1)
+    kept = [p.clamp_min(LEAST_VARIANCE) if norm else p for p, (_, norm) in zip(parts, kinds, strict=True)]
+    return torch.cat(kept, dim=1)
+
+
 def settings_of(encoder: Encoder) -> dict[str, Any]:
     """Return the encoder's name and configuration as JSON values."""
     return {"encoder": encoder.name, **encoder.config.model_dump(mode="json")}

@@ -8,7 +8,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, with_variances
 from weightatlas.encoders.blocks import Block
 from weightatlas.encoders.linear import full_mask, one_group, per_kind, token_kinds
 from weightatlas.errors import SpecError
@@ -141,7 +141,7 @@ class HyperRepresentation(Autoencoder):
         x = self.expand(codes[:, 0]).unflatten(1, (self.plan.tokens, self.config.dim))
         x = self.decoder(x + self.places)
         tokens = per_kind(x, self.back, self.kinds) + self.center[self.kinds]
-        return Decoded(detokenize(tokens, self.plan) * self.sigma)
+        return Decoded(with_variances(detokenize(tokens, self.plan) * self.sigma, spec))
 
     def scale(self, spec: NetworkSpec) -> Float[Tensor, " params"]:
         """Return the unit of each layer's errors: layer-wise loss normalization (NeurIPS 2022, section 3)."""

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, with_variances
 from weightatlas.errors import DataError, SpecError
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.scaling import fit_scaling
@@ -168,7 +168,8 @@ class Pca(Autoencoder):
     def decode(self, codes: Float[Tensor, "networks codes width"], spec: NetworkSpec) -> Decoded:
         """Rebuild networks from principal components."""
         self.require(spec)
-        return Decoded(detokenize(self.path.decode(codes), self.plan) * self.std + self.mean)
+        weights = detokenize(self.path.decode(codes), self.plan) * self.std + self.mean
+        return Decoded(with_variances(weights, spec))
 
     def scale(self, spec: NetworkSpec) -> Float[Tensor, " params"]:
         """Return the unit in which structural errors are measured, per parameter."""

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, with_variances
 from weightatlas.encoders.blocks import Positions, Stack, check_positions
-from weightatlas.encoders.linear import LinearPath, full_mask, one_group, token_kinds
+from weightatlas.encoders.linear import LinearPath, full_mask, one_group, token_kinds, values_spec
 from weightatlas.errors import SpecError
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.chunks import Windows, cut, join, windows
@@ -187,7 +187,8 @@ class Sane(Autoencoder):
 
     def _weights(self, tokens: Float[Tensor, "networks tokens width"]) -> Float[Tensor, "networks params"]:
         # Under autocast tokens come out in 16 bits; weights are always 32 bits.
-        return detokenize(tokens.float(), self._plan()) * self.std + self.mean
+        weights = detokenize(tokens.float(), self._plan()) * self.std + self.mean
+        return with_variances(weights, values_spec(self))
 
     def _code(
         self, tokens: Float[Tensor, "networks tokens width"], part: slice
