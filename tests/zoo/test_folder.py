@@ -73,6 +73,23 @@ def test_second_import_adds_new_files(checkpoints: Path, tmp_path: Path) -> None
     assert len(done.zoo) == 14
 
 
+def test_files_of_similar_names_stay_apart(tmp_path: Path) -> None:
+    folder, zoo = tmp_path / "runs", tmp_path / "zoo"
+    folder.mkdir()
+    for name in ("lr_0.1.safetensors", "lr_0_1.safetensors"):
+        save_file(make().state_dict(), folder / name)
+    ids = import_folder(folder, zoo, "mlp", network_options=OPTIONS).zoo.column("id").tolist()
+    assert len(set(ids)) == 2
+    assert "lr_0_1_safetensors" in ids
+    (folder / "lr").mkdir()
+    save_file(make().state_dict(), folder / "lr" / "0.safetensors")
+    save_file(make().state_dict(), folder / "lr__0.safetensors")
+    done = import_folder(folder, zoo, "mlp", network_options=OPTIONS)
+    assert (len(done.read), len(done.zoo), len(set(done.zoo.column("id")))) == (2, 4, 4)
+    assert set(ids) < set(done.zoo.column("id"))
+    assert len({path.name for path in done.zoo.export(tmp_path / "out")}) == 4
+
+
 def test_metrics_and_task(checkpoints: Path, tmp_path: Path) -> None:
     lines = ["file,step,test_acc,train_acc,lr,lineage,note"]
     lines += [

@@ -33,23 +33,25 @@ class Plan:
         return {file: row["parent"] for file, row in self.labels.items() if "parent" in row}
 
 
-def rows_of(plan: Plan, networks: Sequence[Candidate], signatures: Sequence[str]) -> Table:
+def rows_of(
+    plan: Plan, networks: Sequence[Candidate], signatures: Sequence[str], names: Sequence[str]
+) -> Table:
     """Write the columns of some networks of one layout.
 
     Args:
         plan: Of the import.
         networks: What was read.
         signatures: Their signature ids.
+        names: Their ids.
     """
     sources = [one.path.relative_to(plan.source).as_posix() for one in networks]
-    names = [name_of(source, one.stored.name) for source, one in zip(sources, networks, strict=True)]
     labels = [plan.labels.get(source, {}) for source in sources]
     families = [_family(plan, one.path) for one in networks]
     spec = networks[0].spec
     lineages = [family for family, _ in families]
     count = len(networks)
     columns: dict[str, Any] = {
-        "id": names,
+        "id": list(names),
         "network": [str(label.get("network") or name) for label, name in zip(labels, names, strict=True)],
         "layout_id": [spec.layout_id] * count,
         "function_id": [spec.function_id] * count,

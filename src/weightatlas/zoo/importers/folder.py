@@ -195,7 +195,7 @@ class _Reading:
     def _open(self, path: Path) -> list[Candidate]:
         """Read one file, unless it is in the zoo already."""
         own = path.relative_to(self.plan.source).as_posix()
-        if own in self.sources or name_of(own) in self.present:
+        if own in self.sources:
             self.skipped[path] = _AGAIN
             return []
         found = []
@@ -227,10 +227,19 @@ class _Reading:
             signatures=self.header.signatures | found, specs={**self.header.specs, key: spec}
         )
         write_header(self.plan.folder, self.header)
-        rows = rows_of(self.plan, members, ids)
+        rows = rows_of(self.plan, members, ids, [self._name(one) for one in members])
         values = torch.cat([flatten([one.state], one.spec) for one in members])
         write_shard(self.plan.folder, digest("import", *rows.column("id").tolist()), values, rows)
         self.done += [_Row(one.path, one.spec.layout_id, one.spec.params) for one in members]
+
+    def _name(self, one: Candidate) -> str:
+        """Choose an id that no other network has; `a.b.pt` and `a_b.pt` would share one."""
+        file, network = one.path.relative_to(self.plan.source).as_posix(), one.stored.name
+        name = name_of(file, network)
+        if name in self.present:
+            name = f"{name}_{digest(file, network)[:6]}"
+        self.present.add(name)
+        return name
 
 
 def _nothing(source: Path, files: int, skipped: Mapping[Path, str]) -> ZooError:
