@@ -108,7 +108,7 @@ def read_cifar(path: Path, label_bytes: int) -> Arrays:
     Raises:
         FileError: The file is truncated.
     """
-    data = np.frombuffer(read_all(path), np.uint8)
+    data = np.frombuffer(bytearray(read_all(path)), np.uint8)  # writable, as torch wants it
     row = label_bytes + 3072
     if len(data) == 0 or len(data) % row:
         raise FileError(

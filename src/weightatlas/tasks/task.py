@@ -156,7 +156,9 @@ def create_task(name: str, **options: Any) -> Task:
     """Create a task by name.
 
     Args:
-        name: A name from `tasks.names()`, or "npz:PATH", "mnist-idx:FOLDER", "cifar10-bin:FOLDER".
+        name: A name from `tasks.names()`, or a reader and its path: "npz:PATH", "mnist-idx:FOLDER",
+            "cifar10-bin:FOLDER", "cifar100-bin:FOLDER", "svhn-mat:FOLDER", "stl10-bin:FOLDER",
+            "image-folder:FOLDER", "tiny-imagenet:FOLDER", "hf:NAME".
         options: `train_size`, `test_size` (stratified subsets of the images), `grayscale`, `image_size`,
             `classes` (the first so many), `seed` of the split.
 
