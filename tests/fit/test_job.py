@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from weightatlas.encoders.io import from_pretrained
-from weightatlas.errors import ConfigError
+from weightatlas.errors import ConfigError, RunError
 from weightatlas.fit.config import FitConfig
 from weightatlas.fit.job import FitJob, plan, run_job, sweep, sweep_jobs
 from weightatlas.zoo.populate import populate
@@ -70,6 +70,17 @@ def test_a_sweep_equals_its_runs_and_is_not_done_twice(job: FitJob, tmp_path: Pa
     first, second = (from_pretrained(path / "encoder") for path in (alone.out, whole.out / "seed=1"))
     for (name, ours), theirs in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, msg=name, **CLOSE)
+
+
+def test_another_start_or_other_queries_are_another_run(job: FitJob, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    own = replace(job, out=tmp_path / "run")
+    run_job(own)
+    with pytest.raises(RunError, match="init_seed: was 0, is 1"):
+        run_job(replace(own, init_seed=1))
+    with pytest.raises(RunError, match="the queries are others"):
+        run_job(replace(own, query_source="uniform"))
 
 
 def test_a_plan_trains_nothing(job: FitJob) -> None:

@@ -85,6 +85,7 @@ def run_job(job: FitJob) -> dict[str, Any]:
         queries=QueryPool(whole.task(), job.query_source) if job.executes else None,
         population=whole.population() if job.executes else None,
         validation=whole.split("val"),
+        about={"init_seed": job.init_seed},
     )
     last = {name: value for name, value in (result.history or [{}])[-1].items() if name != "step"}
     facts = {"steps": result.steps, "passes": result.passes, "seconds": result.seconds, **last}
