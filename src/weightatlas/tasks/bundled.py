@@ -52,15 +52,15 @@ def _named(name: str, path: str, options: tuple[tuple[str, Any], ...]) -> Task:
     return build_task(name, *read_npz(Path(path)), **dict(options))
 
 
-def data_file(name: str) -> Path:
-    """Path of the file of a named data set."""
-    folder = os.environ.get("WEIGHTATLAS_DATA")
+def data_file(name: str, file: str = "") -> Path:
+    """Path of the file of a named data set; `file` names those that are no tasks."""
+    folder, file = os.environ.get("WEIGHTATLAS_DATA"), file or FILES[name]
     if not folder:
         raise DataError(
             f"The task '{name}' needs image data, but $WEIGHTATLAS_DATA is not set.",
-            todo=f"Set it to a folder that holds {FILES[name]}, or use 'npz:PATH' or 'digits'.",
+            todo=f"Set it to a folder that holds {file}, or use 'npz:PATH' or 'digits'.",
         )
-    path = Path(folder) / FILES[name]
+    path = Path(folder) / file
     if not path.is_file():
         raise DataError(
             f"The task '{name}' needs {path}, which is not there.",

@@ -100,12 +100,12 @@ def populate_sines(recipe: SineRecipe, out: str | Path) -> Zoo:
         provenance=provenance("sines"),
     )
     if has_header(folder):
-        _check_same(folder, recipe)
+        check_same(folder, recipe, {"count", "shard"})
     write_header(folder, header)
     keys = [key_of("sine", _identity(recipe), number) for number in range(recipe.count)]
     table = load_index(folder)
     present = set(table.column("network").tolist()) if len(table) else set()
-    missing = [key for key in keys if _name(key) not in present]
+    missing = [key for key in keys if name_of(key) not in present]
     population = Population(network, spec)
     with track(len(missing) * recipe.steps, f"fitting {len(missing)} sines") as bar:
         for start in range(0, len(missing), recipe.shard):
@@ -113,7 +113,7 @@ def populate_sines(recipe: SineRecipe, out: str | Path) -> Zoo:
             advance = lambda _, part=part: bar.advance(len(part))  # noqa: E731
             _shard(folder, recipe, population, part, mark, advance)
     rebuild_index(folder)
-    zoo, wanted = Zoo.open(folder), {_name(key) for key in keys}
+    zoo, wanted = Zoo.open(folder), {name_of(key) for key in keys}
     return zoo.filter(np.isin(zoo.column("network"), sorted(wanted)))
 
 
@@ -143,7 +143,7 @@ def _shard(
 
 def _rows(spec: NetworkSpec, keys: Sequence[int], recipe: SineRecipe) -> dict[str, Any]:
     """Write the columns every zoo has."""
-    names = [_name(key) for key in keys]
+    names = [name_of(key) for key in keys]
     lineages = [digest("lineage", spec.layout_id, "siren", key) for key in keys]
     fixed = {"layout_id": spec.layout_id, "function_id": spec.function_id, "step": recipe.steps}
     fixed |= {"lineage_source": "init", "parent": None, "split_official": None, "task": None}
@@ -158,7 +158,7 @@ def _rows(spec: NetworkSpec, keys: Sequence[int], recipe: SineRecipe) -> dict[st
     }
 
 
-def _name(key: int) -> str:
+def name_of(key: int) -> str:
     """Write a key as 16 hexadecimal digits."""
     return f"{key & 0xFFFF_FFFF_FFFF_FFFF:016x}"
 
@@ -168,9 +168,13 @@ def _identity(recipe: SineRecipe) -> str:
     return recipe.replace(count=1, shard=1, name="").model_dump_json()
 
 
-def _check_same(folder: Path, recipe: SineRecipe) -> None:
+def check_same(folder: Path, recipe: Config, free: set[str]) -> None:
+    """Refuse a zoo that was made with other settings; those in `free` may differ.
+
+    Raises:
+        ZooError: One differs.
+    """
     old = read_header(folder).recipe or {}
-    free = {"count", "shard"}
     now = recipe.model_dump(mode="json")
     changed = [name for name in now if name not in free and old.get(name) != now[name]]
     if changed:
