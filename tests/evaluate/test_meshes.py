@@ -73,7 +73,7 @@ def test_what_has_no_surface_is_refused():
 
 def test_what_leaves_the_cube_is_refused_or_closed():
     field = ball(0.5, (0.0, 0.8, 0.0))
-    with pytest.raises(DataError, match="unbounded: it leaves the cube .* along y"):
+    with pytest.raises(DataError, match=r"unbounded: it leaves the cube .* along y"):
         mesh_of(field)
     closed = mesh_of(field, closed=True)
     assert closed.volume == pytest.approx(float((field < 0).float().mean()) * 8, rel=0.05)

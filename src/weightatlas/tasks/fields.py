@@ -100,7 +100,8 @@ class ImageFields(Fields):
     def take(self, rows: Int[np.ndarray, " some"]) -> "ImageFields":
         """Return some of the images."""
         digests = tuple(self.digests[row] for row in rows.tolist())
-        return ImageFields(self.values[torch.from_numpy(rows.copy())], self.labels[rows], self.classes, digests)
+        values = self.values[torch.from_numpy(rows.copy())]
+        return ImageFields(values, self.labels[rows], self.classes, digests)
 
     def points(self, keys: Int[Tensor, " signals"], config: PointConfig) -> Float[Tensor, "signals points 2"]:
         """Return the centres of all pixels, for each image."""

@@ -47,7 +47,8 @@ class VoxelShapes(Shapes):
     def take(self, rows: Int[np.ndarray, " some"]) -> "VoxelShapes":
         """Return some of the shapes."""
         digests = tuple(self.digests[row] for row in rows.tolist())
-        return VoxelShapes(self.grids[torch.from_numpy(rows.copy())], self.labels[rows], self.classes, digests)
+        grids = self.grids[torch.from_numpy(rows.copy())]
+        return VoxelShapes(grids, self.labels[rows], self.classes, digests)
 
     def measure(self, points: Float[Tensor, "shapes points 3"]) -> Float[Tensor, "shapes points"]:
         """Read signed distances between the cells."""
