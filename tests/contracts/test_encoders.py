@@ -66,6 +66,14 @@ def test_embeddings_are_finite_vectors_in_the_callers_order(name: str):
     torch.testing.assert_close(parts, embedded, **near(name))
 
 
+@pytest.mark.parametrize("name", ["mlp", "deep_sets"])
+def test_networks_are_embedded_where_the_encoder_is(name: str):
+    """Training leaves an encoder on its device, and zoos hand out networks on the CPU."""
+    embedded = adapted(name).to("meta").embed(batch_of(small.values(6), small.spec()), chunk=4)
+    assert embedded.device.type == "meta"
+    assert embedded.shape[0] == 6
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_encoding_is_deterministic_and_masks_fit_codes(name: str):
     encoder, weights = adapted(name), weights_of(small.values(5, seed=2), small.spec())

@@ -92,12 +92,20 @@ class Encoder(nn.Module, ABC):
         """Embed networks of any accepted specs, in the caller's order, without gradients.
 
         Args:
-            batch: Groups of networks.
+            batch: Groups of networks, on any device.
             chunk: Networks per forward pass; bounds the memory.
+
+        Returns:
+            Embeddings on the encoder's device.
         """
         for group in batch:
             self.require(group.spec)
-        parts = torch.cat([self.encode_groups(pack) for pack in packs(batch, chunk)])
+        device = next((tensor.device for tensor in self.state_dict().values()), None)
+        passes = [
+            self.encode_groups([Weights(part.values.to(device), part.spec, part.rows) for part in pack])
+            for pack in packs(batch, chunk)
+        ]
+        parts = torch.cat(passes)
         return batch.join(list(parts.split([len(group) for group in batch])))
 
     def require(self, spec: NetworkSpec) -> None:
