@@ -7,13 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+MINUTES ?= 10
 
 # pip of the outer Python installs into the environment, so that ensurepip is not needed;
 # a Python without a pip of 22.3 or newer falls back to ensurepip.
 PIP = $(shell $(PYTHON) -c 'import pip; assert tuple(map(int, pip.__version__.split(".")[:2])) >= (22, 3)' \
 	>/dev/null 2>&1 && echo "$(PYTHON) -m pip --python $(BIN)/python" || echo "$(BIN)/python -m pip")
 
-.PHONY: help python env quickstart test lint format types pytest speed clean
+.PHONY: help python env quickstart test lint format types pytest speed fuzz clean
 
 help:
 	@echo 'make quickstart   install, then the whole story on bundled data; ends in a report'
@@ -22,6 +23,7 @@ help:
 	@echo 'make lint         ruff, check only          make format   let ruff rewrite the files'
 	@echo 'make types        pyright                   make pytest   only the test suite'
 	@echo 'make speed        speed against plain implementations, at most 15 minutes; writes docs/performance.md'
+	@echo 'make fuzz         read damaged checkpoints for 10 minutes (MINUTES=10)'
 	@echo 'make clean        remove the environment and caches; runs/ is kept'
 
 python:
@@ -62,6 +64,9 @@ pytest: $(STAMP)
 
 speed: $(STAMP)
 	$(BIN)/python speed/all.py
+
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz_readers --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

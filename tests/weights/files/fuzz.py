@@ -1,4 +1,4 @@
-"""Damage valid checkpoints at random and read them: named errors only, no code, no hang, little memory."""
+"""Read damaged, crafted and costly checkpoints: named errors only, no code, no hang, little memory."""
 
 import io
 import pickle
@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 
 from tests.weights.files import collection
+from tests.weights.files.attacks import ATTACKS
+from tests.weights.files.crafted import crafted
 from weightatlas.errors import WeightAtlasError
 from weightatlas.weights.files import read_checkpoint
 from weightatlas.weights.files.read import UNFORESEEN
@@ -32,8 +34,11 @@ _NUMBERS = [
 ]
 
 
+_CRAFTED = 8  # every so many numbers stand for files that hypothesis makes
+
+
 class Fuzz:
-    """Valid files of every format, and damage that depends only on a seed and a number.
+    """Files that depend only on a seed and a number: first costly ones, then crafted and damaged ones.
 
     Args:
         folder: Where damaged files are written.
@@ -73,9 +78,19 @@ class Fuzz:
             data = _damage(data, rng)
         return name, data
 
-    def one(self, number: int) -> str:
-        """Damage and read one file; returns "read", or "refused: why". Anything else is raised."""
-        name, data = self.damaged(number)
+    def cases(self, number: int) -> list[tuple[str, bytes]]:
+        """Names and contents of the files of one number."""
+        if number < len(ATTACKS):
+            name, make = list(ATTACKS.items())[number]
+            return [(name, make())]
+        return crafted(self.seed << 32 | number) if number % _CRAFTED == 0 else [self.damaged(number)]
+
+    def one(self, number: int) -> list[str]:
+        """Read the files of one number: "read" or "refused: why" for each. Anything else is raised."""
+        return [self.read(name, data) for name, data in self.cases(number)]
+
+    def read(self, name: str, data: bytes) -> str:
+        """Write and read one file."""
         path = self.folder / f"case{Path(name).suffix}"
         path.write_bytes(data)
         try:
@@ -84,8 +99,8 @@ class Fuzz:
                 network.restore(network.tensors)
                 _ = network.params, network.lossy
         except WeightAtlasError as error:
-            foreseen = UNFORESEEN not in str(error)
-            return f"refused: {error.what}" if foreseen else f"UNFORESEEN: {error}"
+            unforeseen = UNFORESEEN in str(error) or "more memory than there is" in str(error)
+            return f"UNFORESEEN: {name}: {error}" if unforeseen else f"refused: {error.what}"
         return "read"
 
 

@@ -9,8 +9,12 @@ from typing import Any
 
 from weightatlas.errors import FileError
 from weightatlas.weights.files.checkpoint import Operation
-from weightatlas.weights.files.sniff import Kind, kind_of, unknown
+from weightatlas.weights.files.sniff import HDF5, Kind, kind_of, unknown
 from weightatlas.weights.files.zip_file import Archive, open_zip
+
+MOST_MEMBERS = 1000
+MOST_PROCESSES = 8
+"""HDF5 files in one zip; each starts a process."""
 
 
 @dataclass(eq=False)
@@ -103,13 +107,19 @@ def _zip(archive: Archive, stack: ExitStack, inside: bool) -> Content:
 
 def _members(archive: Archive, stack: ExitStack) -> Content:
     """Open every member that is a checkpoint: Stable-Baselines3, and folders that were zipped."""
+    if len(archive.names) > MOST_MEMBERS:
+        raise _crowded(archive, f"{len(archive.names):,} files, more than {MOST_MEMBERS:,}")
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="weightatlas-")))
     tree: dict[str, Any] = {}
+    processes = 0
     content = Content(tree, "zip")
     formats: dict[str, list[str]] = {}
     for index, name in enumerate(archive.names):
         target = folder / f"{index}"  # Never the member's own name: it may lead out of the folder.
         target.write_bytes(archive.read(name))
+        processes += archive.head(name, 8) == HDF5
+        if processes > MOST_PROCESSES:
+            raise _crowded(archive, f"more than {MOST_PROCESSES} HDF5 files")
         try:
             found = open_file(target, stack, inside=True)
         except FileError as error:
@@ -129,6 +139,11 @@ def _members(archive: Archive, stack: ExitStack) -> Content:
         version = archive.head("_stable_baselines3_version", 40)
         content.metadata["stable_baselines3"] = version.decode("utf-8", "replace").strip()
     return content
+
+
+def _crowded(archive: Archive, what: str) -> FileError:
+    todo = "Unpack it and pass the files that are checkpoints."
+    return FileError(f"{archive.path} is a zip of {what}.", todo=todo)
 
 
 def _hdf5(path: Path, stack: ExitStack, config: Mapping[str, Any] | None = None) -> Content:

@@ -1,7 +1,7 @@
 """The part of reading HDF5 that runs in a process of its own, with a limit on memory and time.
 
 The HDF5 library can crash on damaged files, so a crash must not take the caller along. Started as
-`python -I hdf5_worker.py FILE OUT BYTES`; writes the arrays to OUT (safetensors) and prints JSON.
+`python -I hdf5_worker.py FILE OUT BYTES SECONDS`; writes the arrays to OUT (safetensors) and prints JSON.
 It is a script: nothing imports it, and it imports nothing of the package.
 """
 
@@ -13,15 +13,16 @@ from typing import Any
 LIMIT = 900 << 20
 
 
-def main(path: str, out: str, allowed: int) -> None:
+def main(path: str, out: str, allowed: int, seconds: int) -> None:
     """Copy every plain array of an HDF5 file to a safetensors file.
 
     Args:
         path: The HDF5 file.
         out: The safetensors file to write.
         allowed: Bytes that all arrays together may have.
+        seconds: Processor time that reading may take.
     """
-    _limit(allowed)
+    _limit(allowed, seconds)
     import h5py
     import numpy as np
     from safetensors.numpy import save_file
@@ -53,14 +54,15 @@ def main(path: str, out: str, allowed: int) -> None:
     json.dump(found, sys.stdout)
 
 
-def _limit(allowed: int) -> None:
-    """Ask the system to stop this process when it takes too much memory."""
+def _limit(allowed: int, seconds: int) -> None:
+    """Ask the system to stop this process when it takes too much memory or work."""
     try:
         import resource
     except ImportError:  # Windows has no such limits; the caller's time limit still holds.
         return
     most = LIMIT + 3 * allowed
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -83,8 +85,8 @@ def _walk(h5py: Any, file: Any) -> Iterator[tuple[str, Any]]:
             if place not in seen:
                 seen.add(place)
                 inner.append((path, child))
-            if len(seen) > 200_000:
-                raise ValueError("It has more than 200,000 objects.")
+            if len(seen) > 20_000:
+                raise ValueError("It has more than 20,000 objects.")
         stack += reversed(inner)
 
 
@@ -118,7 +120,7 @@ def _text(value: Any) -> str:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+        main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     except MemoryError:
         sys.exit("It takes too much memory.")
     except Exception as error:

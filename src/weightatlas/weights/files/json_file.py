@@ -13,6 +13,7 @@ from weightatlas.weights.files.zip_file import damaged
 
 LARGEST = 40 << 20
 DEEPEST = 60
+DEEPEST_ARRAY = 16
 MOST_CONTAINERS = 1_000_000
 
 
@@ -43,7 +44,7 @@ def read_json(path: Path) -> Any:
         raise damaged(path, "Its lists are nested too deeply.", "JSON file") from None
     except ValueError as error:
         raise damaged(path, str(error), "JSON file") from None
-    return _arrays(content)
+    return _arrays(content, {})
 
 
 def _number(text: str) -> int | float:
@@ -51,31 +52,39 @@ def _number(text: str) -> int | float:
     return int(text) if len(text) < 19 else float(text)
 
 
-def _arrays(value: Any, depth: int = 0) -> Any:
-    """Replace lists of numbers by tensors."""
+def _arrays(value: Any, shapes: dict[int, tuple[int, ...] | None], depth: int = 0) -> Any:
+    """Replace lists of numbers by tensors; shapes of lists that were looked at are kept by identity."""
     if isinstance(value, dict):
-        return {key: _arrays(item, depth + 1) for key, item in value.items()} if depth < DEEPEST else None
+        if depth >= DEEPEST:
+            return None
+        return {key: _arrays(item, shapes, depth + 1) for key, item in value.items()}
     if not isinstance(value, list) or depth > DEEPEST:
         return value if not isinstance(value, list) else None
-    shape = _shape(value)
+    shape = _shape(value, shapes)
     if shape is None:
-        return [_arrays(item, depth + 1) for item in value]
+        return [_arrays(item, shapes, depth + 1) for item in value]
     array = np.array(value)
     whole = array.dtype.kind in "iu" and bool((np.abs(array) > 1).any())  # sizes and counts, no weights
     tensor = torch.from_numpy(array.astype(np.int64 if whole else np.float64))
     return Leaf(shape, "int64" if whole else "float64", lambda: tensor)
 
 
-def _shape(value: Any, depth: int = 0) -> tuple[int, ...] | None:
+def _shape(value: Any, shapes: dict[int, tuple[int, ...] | None]) -> tuple[int, ...] | None:
     """Tell the shape of a rectangular nested list of numbers; none if it is something else."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return ()
-    if not isinstance(value, list) or not value or depth > 16:
+    if not isinstance(value, list) or not value:
         return None
+    if id(value) not in shapes:
+        shapes[id(value)] = _measured(value, shapes)
+    return shapes[id(value)]
+
+
+def _measured(value: list[Any], shapes: dict[int, tuple[int, ...] | None]) -> tuple[int, ...] | None:
     if set(map(type, value)) <= {int, float}:
         return (len(value),)
-    first = _shape(value[0], depth + 1)
-    if first is None:
+    first = _shape(value[0], shapes)
+    if first is None or len(first) > DEEPEST_ARRAY:
         return None
-    same = all(_shape(item, depth + 1) == first for item in value[1:])
+    same = all(_shape(item, shapes) == first for item in value[1:])
     return (len(value), *first) if same else None

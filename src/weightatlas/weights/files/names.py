@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module")
 _ANYWHERE = _WRAPPERS[1:]
+_DEEPEST = 40  # names of modules in a prefix
 _COUNTERS = ("n_averaged", "num_updates", "decay", "initted", "step")
 
 
@@ -27,12 +28,13 @@ def short_names(keys: Sequence[str]) -> tuple[list[str], str]:
     names = [".".join(part for part in key.split(".") if part not in _ANYWHERE) for key in keys]
     names = names if len(set(names)) == len(names) and all(names) else list(keys)
     prefix = ""
-    while True:
+    for _ in range(_DEEPEST):
         first = names[0].partition(".")[0] if names else ""
         rest = [name.partition(".")[2] for name in names if name.partition(".")[0] == first]
         if len(rest) != len(names) or not all(rest) or not _may_go(first, rest):
             return names, prefix
         names, prefix = rest, f"{prefix}{first}."
+    return names, prefix
 
 
 def counters_beside(keys: Sequence[str]) -> list[str]:

@@ -11,10 +11,11 @@ from weightatlas.weights.files.checkpoint import Checkpoint, FileReport, Operati
 from weightatlas.weights.files.content import Content
 from weightatlas.weights.files.leaf import Leaf, read_leaf
 from weightatlas.weights.files.names import counters_beside, short_names
-from weightatlas.weights.files.tree import Group, kind_of_value, networks_in
+from weightatlas.weights.files.tree import Group, TooMuch, kind_of_value, networks_in
 from weightatlas.weights.files.zip_file import allowed, damaged
 
 _TIED = 64
+_MOST_TENSORS = 150_000  # more than the largest mixtures of experts have
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, OSError, OverflowError, NotImplementedError)
 
 
@@ -24,8 +25,12 @@ class _Budget:
     def __init__(self, path: Path, size: int) -> None:
         self.path, self.left = path, allowed(size)
         self.read: dict[Hashable, tuple[Tensor, Origin]] = {}
+        self.tensors = 0
 
     def load(self, leaf: Leaf, key: str) -> tuple[Tensor, Origin]:
+        self.tensors += 1
+        if self.tensors > _MOST_TENSORS:
+            raise damaged(self.path, f"It lists more than {_MOST_TENSORS:,} tensors.", "checkpoint")
         if leaf.place is not None and (leaf.place, leaf.axes) in self.read:
             tensor, origin = self.read[leaf.place, leaf.axes]
             return tensor, origin.replace(key=key)
@@ -54,7 +59,10 @@ def checkpoint_of(path: Path, content: Content, size: int) -> Checkpoint:
     Raises:
         FileError: There is no network in it, or a tensor is damaged.
     """
-    groups, skipped, cut = networks_in(content.tree)
+    try:
+        groups, skipped, cut = networks_in(content.tree)
+    except TooMuch as error:
+        raise damaged(path, str(error), "checkpoint") from None
     skipped = {**content.skipped, **skipped}
     if not groups:
         raise _nothing(path, content, skipped)

@@ -16,6 +16,7 @@ from weightatlas.weights.files.numpy_values import tensor_of
 from weightatlas.weights.files.torch_values import Opaque
 from weightatlas.weights.files.zip_file import Archive, damaged
 
+MOST_ARRAYS = 20_000
 _DAMAGE = (
     ValueError,
     TypeError,
@@ -38,6 +39,8 @@ def read_npz(archive: Archive) -> dict[str, Leaf | Opaque]:
     Raises:
         FileError: An array is damaged.
     """
+    if len(archive.names) > MOST_ARRAYS:
+        raise damaged(archive.path, f"It has {len(archive.names):,} arrays.", "numpy file")
     found: dict[str, Leaf | Opaque] = {}
     for name in archive.names:
         if not name.endswith(".npy"):

@@ -48,7 +48,8 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], tuple[Operation, ...], dict[s
     for step in operations:
         _convention(step, tree)
     _dequantize(operations, tree)
-    kept = {name: leaf for name, leaf in tree.items() if _is_weight(name, leaf, operations)}
+    users = _users(operations)
+    kept = {name: leaf for name, leaf in tree.items() if _is_weight(leaf, users.get(name, []))}
     left = [name for name in tree if name not in kept]
     if left:
         notes.append(
@@ -57,9 +58,17 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], tuple[Operation, ...], dict[s
     return kept, operations, metadata, notes
 
 
-def _is_weight(name: str, leaf: Leaf, operations: Iterable[Operation]) -> bool:
+def _users(operations: Iterable[Operation]) -> dict[str, list[tuple[str, int]]]:
+    """List by name the operations that read a value, and the place they read it at."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for step in operations:
+        for place, name in enumerate(step.inputs):
+            found.setdefault(name, []).append((step.op, place))
+    return found
+
+
+def _is_weight(leaf: Leaf, users: list[tuple[str, int]]) -> bool:
     """Tell weights from the constants of shape arithmetic and quantization."""
-    users = [(step.op, step.inputs.index(name)) for step in operations if name in step.inputs]
     if any(op in _SCALED and place > 0 for op, place in users):
         return False
     if leaf.floating:

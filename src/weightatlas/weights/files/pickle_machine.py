@@ -15,6 +15,14 @@ MOST_STEPS = 2_000_000
 """More instructions than this are refused: memory grows by about 200 bytes with each."""
 
 
+LONGEST_NAME = 1000
+"""Longer names are refused: one text in a file can stand in a million places."""
+
+_HASHED = 1 << 60  # whole numbers below it hash to themselves; larger ones can be made to collide
+_MOST_MEMO = 1 << 32
+_AT_ONCE = 1 << 16
+
+
 class PickleDamage(ValueError):
     """A pickle that ends early or contradicts itself."""
 
@@ -52,30 +60,11 @@ class Call:
 
 
 _MARK = object()
-_PLAIN = frozenset(
-    [
-        "INT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG",
-        "LONG1",
-        "LONG4",
-        "STRING",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-        "BYTEARRAY8",
-        "UNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE",
-        "BINUNICODE8",
-        "FLOAT",
-        "BINFLOAT",
-    ]
-)
+_PLAIN_WORDS = """
+    INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES
+    BINBYTES8 BYTEARRAY8 UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 FLOAT BINFLOAT
+"""
+_PLAIN = frozenset(_PLAIN_WORDS.split())
 _FRESH: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -111,6 +100,8 @@ class _Machine:
     def named(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise PickleDamage("It imports something that has no name.")
+        if len(module) + len(name) > LONGEST_NAME:
+            raise PickleDamage("It imports something with a name too long to be one.")
         text = f"{module}.{name}"
         self.stack.append(self.names.setdefault(text, Named(text)))
 
@@ -154,6 +145,8 @@ class _Machine:
             case "BINGET" | "LONG_BINGET" | "GET":
                 stack.append(self.memo[value])
             case "BINPUT" | "LONG_BINPUT" | "PUT":
+                if not 0 <= value < _MOST_MEMO:
+                    raise PickleDamage(f"It remembers something under the number {value!r}.")
                 self.memo[value] = stack[-1]
             case "MEMOIZE":
                 self.memo[len(self.memo)] = stack[-1]
@@ -259,7 +252,7 @@ def read_pickle(file: BufferedIOBase, most: int = MOST_STEPS) -> Pickle:
     machine = _Machine()
     stack = machine.stack
     try:
-        for count, (operation, value, _) in enumerate(pickletools.genops(cast(Any, file))):
+        for count, (operation, value, _) in enumerate(pickletools.genops(cast(Any, _Bounded(file)))):
             code = operation.name
             if code in _FRESH:
                 stack.append(_FRESH[code]())
@@ -278,6 +271,28 @@ def read_pickle(file: BufferedIOBase, most: int = MOST_STEPS) -> Pickle:
     raise PickleDamage("It ends early.")
 
 
+class _Bounded:
+    """A file that is never asked for more bytes than it has: memory for them would be taken first."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self.file, self.tell, self.readline = file, file.tell, file.readline
+        place = file.tell()
+        self.end = file.seek(0, 2)
+        file.seek(place)
+
+    def read(self, count: int) -> bytes:
+        """Read so many bytes, or those that are left."""
+        return self.file.read(count if count < _AT_ONCE else max(0, min(count, self.end - self.tell())))
+
+
 def _key(key: Any) -> Any:
-    """Use a key of a mapping as it is where that is possible, otherwise its text."""
-    return key if isinstance(key, str | int | float | bytes | bool | None) else f"<{type(key).__name__}>"
+    """Use a key of a mapping as it is where that is safe, otherwise its kind."""
+    if isinstance(key, str | bytes):
+        if len(key) > LONGEST_NAME:
+            raise PickleDamage(f"A key has {len(key):,} characters.")
+        return key
+    if isinstance(key, float):
+        return repr(key)
+    if key is None or (isinstance(key, int) and abs(key) < _HASHED):
+        return key
+    return f"<{type(key).__name__}>"

@@ -68,6 +68,8 @@ PLAIN = Objects()
 class _Recorded(Values):
     """Like `Values`, but objects of allowed classes become records."""
 
+    most_work = _MANY
+
     def __init__(
         self,
         objects: Objects,

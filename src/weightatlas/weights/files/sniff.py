@@ -39,7 +39,7 @@ _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"#!", "is a script", ""),
 )
 _PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!--")
-_HDF5 = b"\x89HDF\r\n\x1a\n"
+HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def kind_of(path: Path) -> Kind:
@@ -87,9 +87,7 @@ def regular_size(path: Path) -> int:
 def _kind(path: Path, file: BufferedIOBase, head: bytes, size: int) -> Kind:
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
-    if head.startswith(_HDF5) or any(
-        _at(file, start) == _HDF5 for start in (512, 1024, 2048) if start < size
-    ):
+    if head.startswith(HDF5) or any(_at(file, start) == HDF5 for start in (512, 1024, 2048) if start < size):
         return "hdf5"
     if head.startswith(b"\x93NUMPY"):
         return "npy"
@@ -159,7 +157,7 @@ def _title(head: bytes) -> str:
 
 def _at(file: BufferedIOBase, start: int) -> bytes:
     file.seek(start)
-    return file.read(len(_HDF5))
+    return file.read(len(HDF5))
 
 
 def _is_onnx(file: BufferedIOBase, size: int) -> bool:

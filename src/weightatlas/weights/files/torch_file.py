@@ -16,7 +16,8 @@ from weightatlas.weights.files.torch_values import Opaque, Values
 from weightatlas.weights.files.zip_file import Archive, damaged
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-_LARGEST = 256 << 20
+_LARGEST = 32 << 20
+"""Bytes that the structure may unpack to, unless the file itself is larger; torch never compresses it."""
 
 
 def read_torch_zip(archive: Archive, objects: Objects = PLAIN) -> tuple[Any, str]:
@@ -38,7 +39,7 @@ def read_torch_zip(archive: Archive, objects: Objects = PLAIN) -> tuple[Any, str
     inside = [name for name in archive.names if name == "data.pkl" or name.endswith("/data.pkl")]
     pickled = min(inside, key=len)
     root = pickled.removesuffix("data.pkl")
-    if archive.sizes[pickled] > _LARGEST:
+    if archive.sizes[pickled] > max(_LARGEST, path.stat().st_size):
         raise damaged(
             path, f"Its structure alone is said to have {archive.sizes[pickled]:,} bytes.", "torch file"
         )

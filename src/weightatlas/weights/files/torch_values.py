@@ -12,7 +12,13 @@ from torch import Tensor
 from weightatlas.weights.files.harmless import is_storage, usual
 from weightatlas.weights.files.leaf import Leaf
 from weightatlas.weights.files.numpy_values import array_of, bytes_of, number_of
-from weightatlas.weights.files.pickle_machine import Call, Named, Persistent, PickleDamage
+from weightatlas.weights.files.pickle_machine import (
+    LONGEST_NAME,
+    Call,
+    Named,
+    Persistent,
+    PickleDamage,
+)
 
 DEEPEST = 60
 _SMALL = 1 << 20
@@ -76,6 +82,9 @@ class Values:
         swapped: True if the bytes of each number stand in reverse order.
     """
 
+    most_work = 2_000_000
+    """Entries of containers that are given a meaning; a pickle can name one container in many places."""
+
     def __init__(
         self,
         read: Callable[[str], Tensor],
@@ -85,6 +94,7 @@ class Values:
         self.read, self.inner, self.swapped = read, inner, swapped
         self.storages: dict[str, int] = {}
         self.widths: dict[str, int] = {}
+        self.work = 0
         self.done: dict[int, Any] = {}
         self.kept: list[Any] = []
 
@@ -103,24 +113,28 @@ class Values:
 
     def _meaning(self, value: Any, depth: int) -> Any:
         if isinstance(value, dict):
+            self.charge(len(value))
             return {_text(key): self.plain(item, depth) for key, item in value.items()}
         if isinstance(value, list | tuple):
+            self.charge(len(value))
             return [self.plain(item, depth) for item in value]
         if isinstance(value, Call):
             return self._called(value, depth)
         return Opaque(value.name if isinstance(value, Named) else type(value).__name__)
 
+    def charge(self, entries: int) -> None:
+        """Count work, and end it where a pickle asks for far more than its own length."""
+        self.work += entries
+        if self.work > self.most_work:
+            raise PickleDamage("It repeats the same containers too often.")
+
     def _called(self, call: Call, depth: int) -> Any:
         """Give a call its meaning by the name of what would be called."""
         name, arguments = usual(call.function.name), call.arguments
         last = name.rpartition(".")[2]
-        if name in (
-            "collections.OrderedDict",
-            "collections.defaultdict",
-            "collections.Counter",
-            "builtins.dict",
-        ):
-            given = [item for item in arguments if isinstance(item, dict | list)]
+        if name in _MAPPINGS:
+            given = [item for item in arguments[:2] if isinstance(item, dict | list)]
+            self.charge(len(call.pairs) + sum(map(len, given)))
             pairs = [pair for item in given for pair in (item.items() if isinstance(item, dict) else item)]
             pairs = [pair for pair in pairs if isinstance(pair, tuple | list) and len(pair) == 2]
             return {_text(key): self.plain(item, depth) for key, item in [*pairs, *call.pairs]}
@@ -157,6 +171,8 @@ class Values:
         if not isinstance(key, tuple) or len(key) not in (5, 6) or key[0] != "storage":
             raise PickleDamage("A tensor has no storage.")
         _, kind, name, _, count, *view = key
+        if not isinstance(name, str | int) or len(str(name)) > LONGEST_NAME:
+            raise PickleDamage("A storage has no name.")
         if not isinstance(kind, Named) or not is_storage(kind.name) or not _is_size(count):
             raise PickleDamage(f"The storage {name!r} has no known type or size.")
         dtype = _STORED.get(kind.name.rpartition(".")[2])
@@ -267,9 +283,17 @@ def _sizes(value: Any) -> tuple[int, ...]:
 def _dtype(value: Any) -> torch.dtype:
     found = getattr(torch, value.name.rpartition(".")[2], None) if isinstance(value, Named) else None
     if not isinstance(found, torch.dtype):
-        raise PickleDamage(f"The number type {value!r} is not known.")
+        raise PickleDamage("A tensor has a number type that is not known.")
     return found
 
 
 def _text(key: Any) -> str:
-    return key.decode("latin-1") if isinstance(key, bytes) else str(key)
+    """Write a key as text; only plain ones, since a nested one can be exponentially long."""
+    if isinstance(key, bytes):
+        key = key.decode("latin-1")
+    if not isinstance(key, str | int | float | None):
+        return f"<{type(key).__name__}>"
+    text = str(key)
+    if len(text) > LONGEST_NAME:
+        raise PickleDamage(f"A key has {len(text):,} characters.")
+    return text

@@ -9,6 +9,7 @@ from weightatlas.weights.files.checkpoint import AVERAGES
 from weightatlas.weights.files.leaf import Leaf
 
 DEEPEST = 40
+LONGEST_NAME = 1000
 MOST_NODES = 1_000_000
 MOST_REASONS = 1000
 MOST_VISITS = 8
@@ -30,6 +31,10 @@ _NETWORK_WORDS = """
 _PARAMETERS = frozenset(_PARAMETER_WORDS.split())
 _NETWORKS = frozenset(_NETWORK_WORDS.split())
 _COLLECTIONS = frozenset(("params", "parameters", "batch_stats", "buffers", "constants", "non_trainable"))
+
+
+class TooMuch(ValueError):
+    """Content that no checkpoint has."""
 
 
 @dataclass(eq=False)
@@ -175,6 +180,9 @@ def networks_in(content: Any) -> tuple[list[tuple[str, Group]], dict[str, str], 
     Returns:
         Networks by name (empty if there is one), moving averages last; key -> reason for everything left out;
         and whether the content was too large to look at all of it.
+
+    Raises:
+        TooMuch: A name is too long to be one.
     """
     search = Search()
     groups = search.find(content) if isinstance(content, Mapping | list) else []
@@ -189,7 +197,11 @@ def networks_in(content: Any) -> tuple[list[tuple[str, Group]], dict[str, str], 
 
 def _entries(node: Any) -> list[tuple[str, Any]]:
     pairs = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
-    return [(str(key), item) for key, item in pairs]
+    entries = [(str(key), item) for key, item in pairs]
+    longest = max((len(key) for key, _ in entries), default=0)
+    if longest > LONGEST_NAME:
+        raise TooMuch(f"A name has {longest:,} characters.")
+    return entries
 
 
 def kind_of_value(item: Any) -> str:

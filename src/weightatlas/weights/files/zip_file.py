@@ -13,6 +13,7 @@ from weightatlas.errors import FileError
 
 ROOM = 256 << 20
 """Bytes a small file may unpack to."""
+MOST_ENTRIES = 200_000
 RATIO = 16
 """How many times its own size a large file may unpack to."""
 
@@ -120,6 +121,8 @@ def open_zip(path: Path) -> Iterator[Archive]:
 def _check(path: Path, file: zipfile.ZipFile, size: int) -> None:
     """Refuse directories that contradict the size of the file."""
     entries = file.infolist()
+    if len(entries) > MOST_ENTRIES:
+        raise damaged(path, f"Its zip directory lists {len(entries):,} entries.", "zip file")
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > allowed(size):
         raise FileError(
