@@ -42,14 +42,9 @@ def _weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     """Return `grad x^T` per network, computed in the order whose rows fill vector registers better."""
     if len(x) < len(grad):
         return torch.mm(x[0], grad.reshape(-1, grad.shape[2]).T).T.view(*grad.shape[:2], -1)
-    if _filled(x.shape[1]) < _filled(grad.shape[1]):
+    if windows.filled(x.shape[1]) < windows.filled(grad.shape[1]):
         return torch.bmm(x, grad.transpose(1, 2)).transpose(1, 2)
     return torch.bmm(grad, x.transpose(1, 2))
-
-
-def _filled(width: int) -> float:
-    """Share of 16-number registers that a row of `width` numbers uses."""
-    return width / (16 * -(-width // 16))
 
 
 class Linear(Operation):
