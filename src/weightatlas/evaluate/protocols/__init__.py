@@ -13,6 +13,7 @@ from weightatlas.evaluate.protocols import netspace_cifar as netspace_cifar
 from weightatlas.evaluate.protocols import netspace_ladder as netspace_ladder
 from weightatlas.evaluate.protocols import netspace_optimize as netspace_optimize
 from weightatlas.evaluate.protocols import netspace_reconstruct as netspace_reconstruct
+from weightatlas.evaluate.protocols import prompts as prompts
 from weightatlas.evaluate.protocols import rebuild as rebuild
 from weightatlas.evaluate.protocols import same_zoo as same_zoo
 from weightatlas.evaluate.protocols import structure as structure

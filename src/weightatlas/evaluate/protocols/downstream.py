@@ -1,6 +1,6 @@
 """What generated networks are good for: fine-tuning curves and ensembles beside scratch and the zoo."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,7 @@ def imitators(
     config: RefineConfig,
     sigma: float = 0.4,
     parents: int = 5,
+    ready: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Float[Tensor, "count params"], Float[Tensor, "count params"]]:
     """Make networks that imitate mixtures of anchors, and fresh ones that imitate the same mixtures.
 
@@ -144,6 +145,7 @@ def imitators(
         config: Steps, batch and loss of the imitation.
         sigma: Noise from which the first set starts.
         parents: Anchors mixed into each target.
+        ready: What is done to both starts before the first step, such as new norm statistics.
 
     Returns:
         Networks that started from noise around anchors, and those that started fresh.
@@ -153,7 +155,8 @@ def imitators(
     chosen = parents_of(count, len(anchors), generator, min(parents, len(anchors)))
     targets = mixture(outputs, chosen, generator)
     fresh = unseen(spec, count, config.seed, "kaiming_normal")
-    made = [refine(free_chart(s, 1e-2), population, targets, queries, config) for s in (noisy, fresh)]
+    begun = [start if ready is None else ready(start) for start in (noisy, fresh)]
+    made = [refine(free_chart(start, 1e-2), population, targets, queries, config) for start in begun]
     return made[0].weights, made[1].weights
 
 

@@ -59,7 +59,7 @@ class GapConfig(Training):
 
 cards["gap"] = Card(
     "share of the gap to full agreement that the behavioral loss closes, two zoos, equally many trials",
-    "digits",
+    "digits_mlp",
     {"smoke": 0.3, "laptop": None, "paper": None},
     ("share of the gap closed", "agreement", "excess agreement", "R2 test accuracy", "validation agreement"),
 )

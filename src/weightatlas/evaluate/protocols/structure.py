@@ -210,7 +210,7 @@ for _exhibit in EXHIBITS:
     benches.register(_exhibit.name)(_bench(_exhibit))
     cards[_exhibit.name] = Card(
         f"Structure Is Not Enough, {_exhibit.shows}",
-        _exhibit.recipe or "digits",
+        _exhibit.recipe or "digits_mlp",
         {"smoke": 0.5, "laptop": None, "paper": None},
         _exhibit.columns,
     )
