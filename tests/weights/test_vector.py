@@ -51,6 +51,20 @@ def test_complex_numbers_are_refused() -> None:
         signature_of(state, plain_spec(network))
 
 
+def test_counters_are_exchanged_and_nothing_else() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.BatchNorm2d(3))
+    network.register_buffer("version", torch.tensor(5))
+    network[1].num_batches_tracked += 7
+    signature = signature_of(network.state_dict(), plain_spec(network))
+    assert signature.counters == (7, 0)
+    fresh = signature.with_counters(())
+    assert fresh.counters == (0, 0)
+    assert fresh.constants["version"] == signature.constants["version"]
+    assert fresh.with_counters((7, 0)) == signature
+    with pytest.raises(ValueError, match="shorter"):
+        signature.with_counters((1,))
+
+
 def test_eight_bit_floats_come_back_bit_for_bit() -> None:
     spec = plain_spec(nn.Linear(3, 2))
     state = {n: torch.randn(t.shape).to(torch.float8_e4m3fn) for n, t in nn.Linear(3, 2).state_dict().items()}

@@ -65,6 +65,21 @@ def test_originals_come_back_bit_for_bit(checkpoints: Path, tmp_path: Path) -> N
             assert all(torch.equal(original[n], back[n]) and original[n].dtype == back[n].dtype for n in back)
 
 
+def test_counters_come_back_but_do_not_fill_the_header(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    for number in range(4):
+        network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 3))
+        network[1].num_batches_tracked += 100 * number
+        save_file(network.state_dict(), folder / f"{number}.safetensors")
+    zoo = import_folder(folder, tmp_path / "zoo").zoo
+    assert len(zoo.header.signatures) == 1
+    for path, source in zip(zoo.export(tmp_path / "out"), zoo.column("source"), strict=True):
+        original, back = load_file(folder / source), load_file(path)
+        assert original.keys() == back.keys()
+        assert all(torch.equal(original[name], back[name]) for name in back)
+
+
 def test_second_import_adds_new_files(checkpoints: Path, tmp_path: Path) -> None:
     import_folder(checkpoints, tmp_path / "zoo", "mlp", network_options=OPTIONS)
     save_file(make().state_dict(), checkpoints / "late.safetensors")

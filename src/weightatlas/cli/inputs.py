@@ -71,6 +71,7 @@ def write_networks(folder: Path, values: "torch.Tensor", zoo: "Zoo", names: list
     from weightatlas.weights.vector import to_state_dict
 
     signature = zoo.signature(0)
+    signature = signature and signature.with_counters(())  # these networks have not seen any batch
     paths = [folder / f"{name}.safetensors" for name in names]
     for path, vector in zip(paths, values.cpu(), strict=True):
         state = to_state_dict(vector, zoo.spec, signature)

@@ -11,6 +11,7 @@ from weightatlas.errors import DataError, SpecError, gather
 from weightatlas.weights.spec import NetworkSpec
 
 StateDict = Mapping[str, Tensor]
+_COUNTER = "num_batches_tracked"
 
 _DTYPES = {
     "float32": torch.float32,
@@ -42,6 +43,26 @@ class Signature(Config):
     def lossy(self) -> tuple[str, ...]:
         """Names of tensors that float32 cannot hold exactly (float64 originals)."""
         return tuple(n for n, d in zip(self.names, self.dtypes, strict=True) if d == "float64")
+
+    @property
+    def counters(self) -> tuple[int, ...]:
+        """Batches that each batch norm has seen: the one thing here that differs between checkpoints."""
+        return tuple(self.constants[name][2][0] for name in self._counting)
+
+    def with_counters(self, counters: Sequence[int]) -> "Signature":
+        """Return the signature of another checkpoint of the same kind.
+
+        Args:
+            counters: Batches each batch norm has seen; none sets them all to zero.
+        """
+        numbers = counters or [0] * len(self._counting)
+        changed = dict(zip(self._counting, numbers, strict=True))
+        known = {name: (*self.constants[name][:2], (number,)) for name, number in changed.items()}
+        return self.replace(constants={**self.constants, **known})
+
+    @property
+    def _counting(self) -> list[str]:
+        return [n for n, (_, shape, _) in self.constants.items() if n.endswith(_COUNTER) and shape == ()]
 
 
 def signature_of(state: StateDict, spec: NetworkSpec) -> Signature:

@@ -101,6 +101,10 @@ class Table:
             raise ZooError(f"There is no column '{name}'.", todo=f"Columns: {known}.")
         return _series(name, self.frame[name]).to_numpy()
 
+    def cell(self, name: str, row: int) -> Any:
+        """Return one value of a column; none if it, or the column, is missing."""
+        return self.frame[name][row] if name in self.frame.columns else None
+
     def take(self, rows: np.ndarray) -> "Table":
         """Keep rows by position or by a boolean mask."""
         index = np.flatnonzero(rows) if rows.dtype == bool else rows

@@ -1,5 +1,6 @@
 """Zoo: open, filter, split, and read populations of trained networks."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -193,15 +194,13 @@ class Zoo:
             ZooError: No network has this spec.
             FileError: A shard is missing or damaged.
         """
-        spec = spec or self.spec
-        keys = self._spec_keys()
+        spec, keys = spec or self.spec, self._spec_keys()
         rows = np.flatnonzero(keys == (spec.function_id or spec.layout_id))
         if len(rows) == 0:
             raise ZooError(f"No network in this view has {spec!r}.", todo="Use one of zoo.specs.")
         stored = self.header.specs[str(keys[rows[0]])]
-        return Weights(
-            self._source.read(self.table.take(rows), stored.params), stored, torch.from_numpy(rows)
-        )
+        values = self._source.read(self.table.take(rows), stored.params)
+        return Weights(values, stored, torch.from_numpy(rows))
 
     def batch(self, labels: Sequence[str] = ()) -> Batch:
         """Read all networks, one group per spec, with some properties as float tensors.
@@ -259,7 +258,9 @@ class Zoo:
 
     def signature(self, row: int) -> Signature | None:
         """Original names and dtypes of one network."""
-        return self.header.signatures.get(self.table.column("signature")[row])
+        found = self.header.signatures.get(self.table.cell("signature", row))
+        counters = self.table.cell("counters", row)
+        return found.with_counters(json.loads(counters)) if found and counters else found
 
     def verify(self, sample: int = 16, seed: int = 0) -> "Verification":
         """Check every byte, finiteness, and the stored metrics of a sample."""

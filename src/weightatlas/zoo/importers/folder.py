@@ -218,8 +218,10 @@ class _Reading:
 
     def _write_layout(self, key: str, members: Sequence[Candidate]) -> None:
         signatures = [signature_of(one.state, one.spec) for one in members]
-        ids = [digest(signature.model_dump_json()) for signature in signatures]
-        found: dict[str, Signature] = dict(zip(ids, signatures, strict=True))
+        # What differs between checkpoints stands in their rows: the header would grow with every network.
+        shared = [signature.with_counters(()) for signature in signatures]
+        ids = [digest(signature.model_dump_json()) for signature in shared]
+        found: dict[str, Signature] = dict(zip(ids, shared, strict=True))
         spec = self.header.specs.get(key, members[0].spec)
         for other in dict.fromkeys(one.spec for one in members):
             spec = common(spec, other)
@@ -228,6 +230,9 @@ class _Reading:
         )
         write_header(self.plan.folder, self.header)
         rows = rows_of(self.plan, members, ids, [self._name(one) for one in members])
+        rows = rows.with_column(
+            "counters", [json.dumps(s.counters) if s.counters else None for s in signatures]
+        )
         values = torch.cat([flatten([one.state], one.spec) for one in members])
         write_shard(self.plan.folder, digest("import", *rows.column("id").tolist()), values, rows)
         self.done += [_Row(one.path, one.spec.layout_id, one.spec.params) for one in members]

@@ -22,6 +22,7 @@ _OURS = (
     "source_network",
     "source_format",
     "source_renames",
+    "counters",
 )
 _DROPPED = (*_TEXT, *_OURS, "finite", "generalization_gap", "shard", "row", "shard_bytes", "shard_sha256")
 _NUMBERS = ("step", "train_loss", "train_acc", "val_loss", "val_acc", "test_loss", "test_acc")
