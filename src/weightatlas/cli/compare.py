@@ -1,14 +1,11 @@
 """weightatlas compare."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
 from weightatlas.cli import console
-from weightatlas.cli.arguments import settings
-
-if TYPE_CHECKING:
-    from weightatlas.relate.compare import Relation
+from weightatlas.cli.arguments import WrongUsage, settings
 
 
 def compare(
@@ -16,31 +13,43 @@ def compare(
     second: Annotated[str, tyro.conf.Positional],
     network: str | None = None,
     set: tuple[str, ...] = (),
+    task: str | None = None,
     json: bool = False,
 ) -> None:
     """Tell how two networks are related, from their weights alone, and how sure that is.
 
     Verdicts: identical, independent, undecided, or what was done on the way from one to the other:
-    permuted, rescaled, fine-tuned, merged, head replaced, pruned, quantized.
+    permuted, rescaled, fine-tuned, merged, head replaced, pruned, quantized. The p-value is how likely two
+    networks trained independently are this alike; related means at most 1e-4, independent at least 1e-2.
+
+    Can they be merged? The drop is the accuracy that the average of both loses, after matching, against the
+    mean of both. It is predicted from the weights (fitted on small networks: a rank, not a promise), and
+    measured where the networks can be run: rows of a zoo, or files with --network and --task.
 
     Example:
         weightatlas compare base.safetensors suspect.safetensors
         weightatlas compare runs/digits-zoo:0 runs/digits-zoo:5
+        weightatlas compare a.pt b.pt --network digits_cnn --task digits
 
     Args:
         first: Checkpoint file, or a row of a zoo as ZOO:ID or ZOO:ROW.
         second: The other one.
         network: Architecture of the files, if it is a known one; lets batch norms and scales be undone.
         set: Options of the network, as key=value.
+        task: Name of the task to measure the average on; that of the zoo by default.
         json: Print as JSON.
     """
     from weightatlas.relate.compare import compare as judge
+    from weightatlas.relate.merging import merging
     from weightatlas.relate.sources import open_network
 
+    if task is not None and network is None and not (":" in first and ":" in second):
+        raise WrongUsage("--task: to run files, name their architecture too: --network NAME.")
     one, other = (open_network(source, network, **settings(set)) for source in (first, second))
     found = judge(one.vector, other.vector, one.spec, other.spec)
+    merge = merging(found, one, other, task)
     if json:
-        console.print_json({"first": first, "second": second, **found.to_dict(), **_merging(found)})
+        console.print_json({"first": first, "second": second, **found.to_dict(), "merging": merge})
         return
     arrow = {"first to second": f"{first} → {second}", "second to first": f"{second} → {first}"}
     facts: dict[str, Any] = {
@@ -49,17 +58,14 @@ def compare(
         "because": found.why,
         "p-value": f"{found.p_value:.1e}",
         "likeness of matched units": found.score,
-        **_merging(found),
+        **{f"merging, {key}": _shown(value) for key, value in merge.items()},
     }
     if not found.related:
         del facts["direction"]
     console.print_facts({key: value for key, value in facts.items() if value != ""})
 
 
-def _merging(found: "Relation") -> dict[str, float]:
-    """What merging would probably cost."""
-    from weightatlas.relate.behavior import can_merge
-
-    if found.state == "undecided" and found.score == 0:
-        return {}
-    return {"predicted drop of accuracy when averaged": round(can_merge(found.score), 3)}
+def _shown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number}" for name, number in value.items())
+    return value

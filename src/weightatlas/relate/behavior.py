@@ -41,6 +41,28 @@ def output_likeness(
     return residuals(first) @ residuals(second).T
 
 
+def midpoint_accuracies(
+    population: Population,
+    first: Float[Tensor, "pairs params"],
+    second: Float[Tensor, "pairs params"],
+    inputs: Tensor,
+    labels: Int[Tensor, " queries"],
+) -> Float[Tensor, "3 pairs"]:
+    """Measure the accuracy of two networks and of their average after matching.
+
+    Args:
+        population: Runs the networks.
+        first: Networks as rows.
+        second: Their partners; matched to them first (weight matching).
+        inputs: Normalized inputs.
+        labels: Their classes.
+    """
+    spec = population.spec
+    rows = [canonical(other[None], one, spec)[0] for one, other in zip(first, second, strict=True)]
+    both = torch.cat([first, second, (first + torch.stack(rows)) / 2])
+    return score(population, both, inputs, labels)["acc"].view(3, -1)
+
+
 def midpoint_drop(
     population: Population,
     first: Float[Tensor, "pairs params"],
@@ -53,14 +75,11 @@ def midpoint_drop(
     Args:
         population: Runs the networks.
         first: Networks as rows.
-        second: Their partners; matched to them first (weight matching).
+        second: Their partners.
         inputs: Normalized inputs.
         labels: Their classes.
     """
-    spec = population.spec
-    rows = [canonical(other[None], one, spec)[0] for one, other in zip(first, second, strict=True)]
-    both = torch.cat([first, second, (first + torch.stack(rows)) / 2])
-    accuracies = score(population, both, inputs, labels)["acc"].view(3, -1)
+    accuracies = midpoint_accuracies(population, first, second, inputs, labels)
     return accuracies[:2].mean(dim=0) - accuracies[2]
 
 

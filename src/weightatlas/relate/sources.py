@@ -1,5 +1,6 @@
 """Networks to compare, from files and zoos."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from torch import Tensor
 
 from weightatlas.errors import ConfigError, SpecError, ZooError
 from weightatlas.networks import create_network, input_shape_of
+from weightatlas.population.forward import Population
 from weightatlas.symmetry.verify import spec_of
+from weightatlas.tasks import Task, create_task
 from weightatlas.weights.files import read_checkpoint
 from weightatlas.weights.infer import infer
 from weightatlas.weights.spec import NetworkSpec
@@ -25,11 +28,15 @@ class Known:
         name: How the user called it.
         vector: Its numbers.
         spec: Its layout; without a graph if it comes from a file alone.
+        population: Makes networks of this layout executable; none if no code is known.
+        task: Makes the task by its name, or the one it was trained on.
     """
 
     name: str
     vector: Float[Tensor, " params"]
     spec: NetworkSpec
+    population: Callable[[], Population] | None = None
+    task: Callable[[str | None], Task | None] | None = None
 
 
 def open_network(source: str, network: str | None = None, **options: object) -> Known:
@@ -57,9 +64,16 @@ def open_network(source: str, network: str | None = None, **options: object) -> 
         raise SpecError(f"{source} holds no floating tensors.")
     if network is None:
         spec = infer(state).spec
-    else:
-        spec = spec_of(create_network(network, **options), input_shape_of(network, **options))
-    return Known(source, flatten([state], spec)[0], spec)
+        return Known(source, flatten([state], spec)[0], spec, task=_task)
+    module = create_network(network, **options)
+    spec = spec_of(module, input_shape_of(network, **options))
+    vector = flatten([state], spec)[0]
+    return Known(source, vector, spec, lambda: Population(module, spec), _task)
+
+
+def _task(name: str | None) -> Task | None:
+    """Make a task by its name."""
+    return None if name is None else create_task(name)
 
 
 def _row(folder: str, row: str, source: str) -> Known:
@@ -75,7 +89,10 @@ def _row(folder: str, row: str, source: str) -> Known:
             f"The zoo {folder} has no network '{row}'.", todo=f"Use an id, or a number below {len(zoo)}."
         )
     one = zoo[place]
-    return Known(source, one.weights().values[0], one.spec)
+    vector, spec = one.weights().values[0], one.spec
+    return Known(
+        source, vector, spec, one.population, lambda name: one.task() if name is None else create_task(name)
+    )
 
 
 def stacked(zoo: Zoo) -> tuple[Float[Tensor, "networks params"], NetworkSpec, list[str]]:
