@@ -16,6 +16,7 @@ SIZES = {
     "sane": {"dim": 16, "layers": 1, "heads": 2, "latent": 3},
     "pca": {"latent": 3},
     "hyper_representation": {"dim": 16, "layers": 1, "heads": 2, "latent": 6},
+    "hyper_release": {"dim": 16, "layers": 1, "heads": 2, "hidden": 16, "latent": 6},
     "activation": {"images": 32},
     "netspace": {"dim": 5, "width": 8, "hidden": 8, "features": 2},
     "netspace_exact": {"width": 16},

@@ -13,6 +13,7 @@ from weightatlas.encoders import activation as _activation  # noqa: F401 (regist
 from weightatlas.encoders import deep_sets as _deep_sets  # noqa: F401 (registers "deep_sets")
 from weightatlas.encoders import dng as _dng  # noqa: F401 (registers "dng")
 from weightatlas.encoders import dws as _dws  # noqa: F401 (registers "dws")
+from weightatlas.encoders import hyper_release as _hyper_release  # noqa: F401 (registers its name)
 from weightatlas.encoders import hyper_representation as _hyper  # noqa: F401 (registers its name)
 from weightatlas.encoders import linear as _linear  # noqa: F401 (registers "pca")
 from weightatlas.encoders import mlp as _mlp  # noqa: F401 (registers "mlp")
