@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.weights.plain_spec import plain_spec
-from weightatlas.errors import SpecError
-from weightatlas.weights.spec import NetworkSpec
+from weightatlas.errors import ConfigError, SpecError
+from weightatlas.weights.spec import NetworkSpec, Segment, TensorSpec
 from weightatlas.weights.tokens import TokenConfig, detokenize, layout, tokenize
 
 
@@ -78,6 +78,23 @@ def test_detokenize_inverts_tokenize_and_ignores_padding(
     assert (tokens[:, ~plan.mask] == 0).all()
     tokens[:, ~plan.mask] = float("nan")
     assert torch.equal(detokenize(tokens, plan), values)
+
+
+@pytest.mark.parametrize("mode", ["sparse", "dense"])
+def test_tensors_without_axes_or_entries_are_cut_too(mode: str) -> None:
+    shapes = {"number": (), "nothing": (0,), "hollow": (2, 0), "bias": (3,)}
+    tensors = [
+        TensorSpec(name=n, shape=s, role="other", axes=tuple((Segment(members=m),) for m in s), layer=0)
+        for n, s in shapes.items()
+    ]
+    values, plan = torch.randn(2, 4), layout(NetworkSpec(tensors=tuple(tensors)), TokenConfig(mode=mode))
+    assert torch.equal(detokenize(tokenize(values, plan), plan), values)
+
+
+@pytest.mark.parametrize("width", [0, -1])
+def test_a_width_below_one_is_refused(width: int) -> None:
+    with pytest.raises(ConfigError, match="width"):
+        TokenConfig.build({"width": width})
 
 
 def test_a_spec_without_parameters_is_refused() -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 from torch import Tensor
 
 from weightatlas.config import Config
@@ -24,7 +25,7 @@ class TokenConfig(Config):
             "dense" packs all rows of a layer one after the other and pads only the layer's end.
     """
 
-    width: int | None = None
+    width: int | None = Field(default=None, ge=1)
     mode: Literal["sparse", "dense"] = "sparse"
 
 
@@ -87,7 +88,7 @@ def layout(spec: NetworkSpec, config: TokenConfig = TokenConfig()) -> TokenLayou
         slots.append(cut)
         channel = torch.arange(len(cut))
         if config.mode == "sparse":
-            channel = channel // ceil(block.shape[1] / width)
+            channel = channel // max(ceil(block.shape[1] / width), 1)
         places.append(torch.stack([torch.full_like(channel, index), channel], dim=1))
     table = torch.cat(slots)
     mask = table >= 0
@@ -155,7 +156,7 @@ def _rows(spec: NetworkSpec, group: tuple[int, ...]) -> Int[Tensor, "rows column
     parts = []
     for index in group:
         tensor, start = spec.tensors[index], spec.offsets[index]
-        parts.append(torch.arange(start, start + tensor.size).reshape(tensor.rows, -1))
+        parts.append(torch.arange(start, start + tensor.size).view(tensor.rows, -1 if tensor.size else 0))
     return torch.cat(parts, dim=1)
 
 
