@@ -109,7 +109,11 @@ def test_a_shifted_siren_adds_a_constant() -> None:
     assert spec_of(shifted, (2,)).groups == (32, 32)
 
 
-def test_creating_leaves_the_random_stream_alone() -> None:
+def test_creating_leaves_the_random_stream_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def touched(*_: object) -> None:
+        raise AssertionError("the streams of GPUs were set")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", touched)
     before = torch.get_rng_state()
     first = create_network("mlp").state_dict()
     assert torch.equal(torch.get_rng_state(), before)

@@ -40,7 +40,7 @@ def create_network(name: str, **options: Any) -> nn.Module:
         ConfigError: The name, an option or its value is unknown, or the images are too small.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would set the streams of all GPUs, too
         return networks.create(name, **options)
 
 
