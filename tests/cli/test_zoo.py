@@ -132,3 +132,21 @@ def test_a_published_zoo_is_recognized_and_its_coverage_printed(tmp_path, capsys
     assert "no official split" in captured.err
     assert main([*words, "--format", "navonn"]) == 1
     assert "Did you mean 'navon'?" in capsys.readouterr().err
+
+
+def test_recipes_of_signals_are_populated_by_the_same_verb(tmp_path, capsys):
+    words = [
+        "zoo",
+        "populate",
+        "digit_images",
+        "--tier",
+        "smoke",
+        "--set",
+        "count=12",
+        "steps=3",
+        "start_steps=2",
+    ]
+    assert main([*words, "--out", str(tmp_path / "zoo"), "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["networks"] == 12
+    assert main([*words, "--out", str(tmp_path / "zoo"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 12

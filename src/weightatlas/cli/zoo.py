@@ -28,7 +28,8 @@ def populate(
         weightatlas zoo populate digits --tier smoke --out runs/digits-zoo
 
     Args:
-        recipe: Name of a recipe of the package, or path of a YAML file.
+        recipe: Name of a recipe of the package, or path of a YAML file; recipes of signals (digit_images,
+            mnist_inrs, chairs, ...) fit one network to each image or shape.
         out: Folder of the zoo.
         tier: Size of the recipe.
         executor: serial uses all cores for one shard after the other, processes one core per shard,
@@ -39,8 +40,12 @@ def populate(
         json: Print the result as JSON.
         dry_run: Only say what would be trained.
     """
+    from weightatlas.zoo.fields import field_recipes
     from weightatlas.zoo.recipe import load_recipe
 
+    if recipe in field_recipes():
+        _populate_fields(recipe, out, tier, device, settings(set), json, dry_run)
+        return
     chosen = load_recipe(recipe, tier)
     changes = settings(set)
     if changes:
@@ -53,6 +58,28 @@ def populate(
     from weightatlas.zoo.populate import populate as train
 
     train(chosen, out, executor=create_executor(executor, **settings(executor_set)), device=device)
+    info(out, json=json)
+
+
+def _populate_fields(
+    recipe: str,
+    out: Path,
+    tier: str | None,
+    device: str,
+    changes: dict[str, Any],
+    json: bool,
+    dry_run: bool,
+) -> None:
+    """Fit one network to each signal of a recipe."""
+    from weightatlas.zoo.fields import field_recipe, populate_fields, signals_of
+
+    chosen = field_recipe(recipe, tier, **changes)
+    if dry_run:
+        facts = {"source": chosen.source, "networks": len(signals_of(chosen)), "steps": chosen.steps}
+        facts |= {"widths": list(chosen.hidden), "frequency": chosen.omega, "start": chosen.start}
+        console.print_facts(facts, title=f"Recipe {chosen.name}", as_json=json)
+        return
+    populate_fields(chosen, out, device)
     info(out, json=json)
 
 

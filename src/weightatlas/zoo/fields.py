@@ -57,8 +57,8 @@ class FieldRecipe(Config):
 
     Args:
         name: Name of the zoo.
-        source: "chairs" and "furniture" (chairs and monitors) need $WEIGHTATLAS_DATA; "primitives" and
-            "digits" (images) do not.
+        source: "chairs", "furniture" (chairs and monitors) and the images "mnist" and "fashion_mnist" need
+            $WEIGHTATLAS_DATA; "primitives" and the images "digits" do not.
         count: Signals, the first so many; none takes all.
         hidden: Widths of the sine layers.
         omega: Frequency of every sine layer.
@@ -77,7 +77,7 @@ class FieldRecipe(Config):
     """
 
     name: str
-    source: Literal["chairs", "furniture", "primitives", "digits"]
+    source: Literal["chairs", "furniture", "primitives", "digits", "mnist", "fashion_mnist"]
     count: int | None = Field(default=None, ge=1)
     hidden: tuple[int, ...] = (64, 64)
     omega: float = 30.0
@@ -138,8 +138,8 @@ def signals_of(recipe: FieldRecipe) -> Fields:
     """
     if recipe.source == "primitives":
         return draw_primitives(recipe.count or 500, recipe.seed)
-    if recipe.source == "digits":
-        found: Fields = image_fields(create_task("digits"))
+    if recipe.source in ("digits", "mnist", "fashion_mnist"):
+        found: Fields = image_fields(create_task(recipe.source))
     else:
         found = modelnet_shapes(("chair", "monitor") if recipe.source == "furniture" else ("chair",))
     order = numpy_generator_of("fields", recipe.source, recipe.seed).permutation(len(found))

@@ -108,3 +108,19 @@ def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     with pytest.raises(ZooError, match="none of the published formats"):
         import_published(tmp_path / "files", tmp_path / "zoo")
+
+
+def test_batch_norms_keep_their_counters_in_rows_and_the_header_small(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    networks = [
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)) for _ in "ab"
+    ]
+    for number, network in enumerate(networks):
+        network[1].num_batches_tracked.fill_(7 + number)
+        ray_tune_run(tmp_path / "resnets", number, network, (5,))
+    zoo = import_published(tmp_path / "resnets", tmp_path / "zoo").zoo
+    assert len(zoo.header.signatures) == 1
+    for path, network in zip(zoo.export(tmp_path / "out"), networks, strict=True):
+        found = load_file(path)
+        assert all(torch.equal(found[name], tensor) for name, tensor in network.state_dict().items())

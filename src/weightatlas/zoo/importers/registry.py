@@ -1,5 +1,6 @@
 """What importers of published zoos have in common: blocks of networks, a report, one registry."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -170,10 +171,16 @@ def block_of(state: Mapping[str, Tensor], architecture: Architecture, columns: M
     floating = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
     known = set(wanted) <= set(floating)
     own = wanted if known else list(floating)
-    renamed = {new: floating[old] for new, old in zip(wanted, own, strict=True)}
-    signature = signature_of(renamed, spec).replace(names=tuple(own), order=tuple(own))
+    renamed = dict(state) if known else {new: floating[old] for new, old in zip(wanted, own, strict=True)}
+    signature = signature_of(renamed, spec)
+    if not known:
+        signature = signature.replace(names=tuple(own), order=tuple(own))
+    # What differs between checkpoints stands in their rows, as in `import_folder`.
+    counters = json.dumps(signature.counters) if signature.counters else None
+    signature = signature.with_counters(())
     values = torch.cat([renamed[name].detach().reshape(-1).float() for name in wanted])[None]
-    return Block(architecture, signature, values, {name: [value] for name, value in columns.items()})
+    own_columns = {**columns, "counters": counters}
+    return Block(architecture, signature, values, {name: [value] for name, value in own_columns.items()})
 
 
 def hyper_columns(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
