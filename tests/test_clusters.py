@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from weightatlas import clusters
 from weightatlas.errors import ConfigError, RunError
 from weightatlas.executors import Executor, ProcessExecutor, create_executor
 
@@ -70,6 +71,25 @@ def test_slurm_does_every_task_and_names_a_dead_job(slurm_executor: Executor, tm
         list(slurm_executor.map(fail, [1]))
     with pytest.raises(RunError, match="ended without a result"):
         list(slurm_executor.map(die_once, [str(tmp_path / "marker")]))
+
+
+def test_jobs_that_still_run_are_cancelled_when_the_work_ends_early() -> None:
+    def start(result: Callable[[int], int]) -> tuple[Iterator[int], list[int]]:
+        cancelled: list[int] = []
+        return clusters._in_flight(
+            range(5), 3, int, lambda jobs: [jobs[0]], result, cancel=cancelled.append
+        ), cancelled
+
+    everything, cancelled = start(int)
+    assert (list(everything), cancelled) == ([0, 1, 2, 3, 4], [])
+    stopped, cancelled = start(int)
+    assert [next(stopped), next(stopped)] == [0, 1]
+    stopped.close()  # type: ignore[attr-defined]
+    assert cancelled == [2, 3]
+    failing, cancelled = start(fail)
+    with pytest.raises(ConfigError):
+        next(failing)
+    assert cancelled == [1, 2]
 
 
 def test_a_dead_worker_process_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +51,7 @@ class RayExecutor:
                 submit=lambda task: remote.remote(fn, task),
                 finished=lambda jobs: ray.wait(jobs, timeout=1.0)[0],
                 result=lambda job: _opened(_got(ray, job)),
+                cancel=ray.cancel,
             )
         finally:
             if started:
@@ -99,6 +101,7 @@ class SlurmExecutor:
             submit=lambda task: self._executor.submit(guarded, fn, task),
             finished=_done,
             result=lambda job: _opened(_outcome(job)),
+            cancel=lambda job: job.cancel(),
         )
 
 
@@ -117,17 +120,23 @@ def _in_flight(
     submit: Callable[[Piece], Any],
     finished: Callable[[list[Any]], list[Any]],
     result: Callable[[Any], Result],
+    cancel: Callable[[Any], object],
 ) -> Iterator[Result]:
-    """Keep at most so many jobs running and yield results as they come."""
+    """Keep at most so many jobs running and yield results as they come; an early end cancels the rest."""
     waiting, running = iter(tasks), []
-    while True:
-        while len(running) < most and (task := next(waiting, _END)) is not _END:
-            running.append(submit(task))
-        if not running:
-            return
-        for job in finished(running):
-            running.remove(job)
-            yield result(job)
+    try:
+        while True:
+            while len(running) < most and (task := next(waiting, _END)) is not _END:
+                running.append(submit(task))
+            if not running:
+                return
+            for job in finished(running):
+                running.remove(job)
+                yield result(job)
+    finally:
+        for job in running:
+            with suppress(Exception):  # a cluster that cannot be reached must not hide why the work ended
+                cancel(job)
 
 
 def _done(jobs: list[Any]) -> list[Any]:
