@@ -2,6 +2,8 @@
 
 from weightatlas.evaluate.protocols import batchnorm as batchnorm
 from weightatlas.evaluate.protocols import cnn3 as cnn3
+from weightatlas.evaluate.protocols import cross_architecture as cross_architecture
+from weightatlas.evaluate.protocols import cross_dataset as cross_dataset
 from weightatlas.evaluate.protocols import downstream as downstream
 from weightatlas.evaluate.protocols import ensembles as ensembles
 from weightatlas.evaluate.protocols import gap as gap
@@ -13,6 +15,7 @@ from weightatlas.evaluate.protocols import netspace_cifar as netspace_cifar
 from weightatlas.evaluate.protocols import netspace_ladder as netspace_ladder
 from weightatlas.evaluate.protocols import netspace_optimize as netspace_optimize
 from weightatlas.evaluate.protocols import netspace_reconstruct as netspace_reconstruct
+from weightatlas.evaluate.protocols import netspace_shapes as netspace_shapes
 from weightatlas.evaluate.protocols import prompts as prompts
 from weightatlas.evaluate.protocols import rebuild as rebuild
 from weightatlas.evaluate.protocols import same_zoo as same_zoo

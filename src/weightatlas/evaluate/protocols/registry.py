@@ -98,6 +98,16 @@ def settings_of(bench: str, tier: str, kind: type[S], changes: Mapping[str, Any]
     return kind.build({**values, **(tiers[tier] or {}), **changes}, where=f"In the settings of '{bench}'.")
 
 
+def listed(changes: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Let the command name one value of a setting that is a list.
+
+    Example:
+        >>> listed({"methods": "sne", "passes": 3}, "methods")
+        {'methods': ('sne',), 'passes': 3}
+    """
+    return {n: (v,) if n in names and isinstance(v, str) else v for n, v in changes.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """The smallest piece of a bench that is measured at once and skipped when it is recorded.

@@ -17,7 +17,15 @@ from weightatlas.encoders.base import Autoencoder, Encoder, encoders
 from weightatlas.encoders.heads import HeadConfig
 from weightatlas.encoders.io import create_encoder
 from weightatlas.errors import ConfigError, DataError, SpecError
-from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units, settings_of
+from weightatlas.evaluate.protocols.registry import (
+    Card,
+    Unit,
+    benches,
+    cards,
+    listed,
+    run_units,
+    settings_of,
+)
 from weightatlas.evaluate.protocols.scores import NAMES, ceiling_records, scored
 from weightatlas.evaluate.protocols.stage import Stage
 from weightatlas.fit.config import FitConfig
@@ -105,10 +113,11 @@ def same_zoo(
     Raises:
         ConfigError: A method or a setting is unknown.
     """
-    settings = settings_of("same_zoo", tier, SameZooConfig, _listed(changes))
+    settings = settings_of("same_zoo", tier, SameZooConfig, listed(changes, "methods", "targets"))
     work = {
         "layer statistics + ridge": partial(floor, head="ridge"),
         RIVAL: partial(floor, head="boosting"),
+        "deep statistics + committee": deep,
         "hyperparameters + boosting": hyperparameters,
         "best single statistic": single,
         "oracle, noisy labels": _oracle,
@@ -180,6 +189,15 @@ def floor(there: Stage, head: Any, settings: SameZooConfig) -> list[Record]:
     return found(
         there, f"layer statistics + {head}", "baseline", _statistics(there, head, settings), settings
     )
+
+
+def deep(there: Stage, settings: SameZooConfig) -> list[Record]:
+    """Deep statistics with a committee of heads: weights only, closed form."""
+    there = last(there)
+    train, val, test = (batch(there, part, settings) for part in ("train", "val", "test"))
+    predictor = PropertyPredictor("deep_statistics", "committee").fit(train, settings.targets, val)
+    name = "deep statistics + committee"
+    return found(there, name, "ours", predictor.predict(test), settings)
 
 
 def hyperparameters(there: Stage, settings: SameZooConfig) -> list[Record]:
@@ -279,9 +297,3 @@ def _recipe_features(there: Stage, part: str) -> Float[Tensor, "networks feature
 def _decodes(name: str) -> bool:
     factory: Any = encoders.get(name)
     return issubclass(factory, Autoencoder)
-
-
-def _listed(changes: dict[str, Any]) -> dict[str, Any]:
-    """Let the command name one method or property without a list."""
-    lists = {n: (v,) for n, v in changes.items() if n in ("methods", "targets") and isinstance(v, str)}
-    return {**changes, **lists}
