@@ -100,13 +100,13 @@ def test_decoders_rebuild_the_networks_the_rounding_encoder_saw(monkeypatch: pyt
     known = encoder.encode(weights).codes
     rounding = fit_rounding(known[:, 0], encoder.units(known), 4.0)
     states = []
-    set_code = Activation._set_code
+    set_code = Activation.set_code
 
     def spy(self: Activation, state: dict[str, torch.Tensor], *rest: object) -> None:
         set_code(self, state, *rest)  # type: ignore[arg-type]
         states.append(state)
 
-    monkeypatch.setattr(Activation, "_set_code", spy)
+    monkeypatch.setattr(Activation, "set_code", spy)
     codes = encoder.encode_rounded(weights, rounding).codes
     seen = torch.cat([states[-1][tensor.name].flatten(1) for tensor in spec.tensors], dim=1)
     assert not torch.allclose(codes, known, atol=1e-3)

@@ -18,8 +18,11 @@ SIZES = {
     "hyper_representation": {"dim": 16, "layers": 1, "heads": 2, "latent": 6},
     "hyper_release": {"dim": 16, "layers": 1, "heads": 2, "hidden": 16, "latent": 6},
     "activation": {"images": 32},
+    "activation_sparse": {"images": 32},
     "netspace": {"dim": 5, "width": 8, "hidden": 8, "features": 2},
     "netspace_exact": {"width": 16},
+    "signal_space": {"dim": 40},
+    "implicit": {"dim": 8, "rows": 8, "width": 16},
     "deep_sets": {"width": 8, "layers": 2},
     "stat_nn": {"hidden": (16, 8)},
     "mlp": {"hidden": (16, 8)},
@@ -49,7 +52,7 @@ def test_reload_is_bit_equal(name: str, tmp_path: Path):
     weights = batch_of(small.values(3, seed=2), small.spec()).groups[0]
     assert torch.equal(again.encode(weights).codes, encoder.encode(weights).codes)
     assert torch.equal(again.encode(weights).embedding, encoder.encode(weights).embedding)
-    if isinstance(encoder, Autoencoder) and isinstance(again, Autoencoder):
+    if isinstance(encoder, Autoencoder) and isinstance(again, Autoencoder) and encoder.decodes_weights:
         assert torch.equal(again.reconstruct(weights), encoder.reconstruct(weights))
     assert again.config == encoder.config
     assert again.spec == encoder.spec

@@ -14,7 +14,7 @@ from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders
 from weightatlas.encoders.charts import Chart
 from weightatlas.encoders.moments import columns_of, cross_moment, leading_axes, second_moment
 from weightatlas.encoders.ranks import coded_layers, even_ranks, share_ranks
-from weightatlas.encoders.rounding import Rounding, rounded
+from weightatlas.encoders.rounding import Coarsening, rounded
 from weightatlas.errors import DataError, NoCode, SpecError
 from weightatlas.population.batched import batch_last
 from weightatlas.population.crew import side_by_side
@@ -147,7 +147,7 @@ class Activation(Autoencoder):
         return self.encode_rounded(weights, None)
 
     @torch.no_grad()
-    def encode_rounded(self, weights: Weights, rounding: Rounding | None) -> Encoded:
+    def encode_rounded(self, weights: Weights, rounding: Coarsening | None) -> Encoded:
         """Fit codes layer by layer and round each before the next is fitted.
 
         Later layers are then fitted to what a decoder of the rounded codes will run. Codes that are
@@ -156,7 +156,7 @@ class Activation(Autoencoder):
 
         Args:
             weights: Networks to encode.
-            rounding: How to round each number of a code, from `fit_rounding`; none keeps them exact.
+            rounding: What each number of a code loses: a `Rounding` or a `Selection`; none keeps them exact.
         """
         self.require(weights.spec)
         parts = self.in_chunks(lambda part: self._encode(part, rounding), weights.values)
@@ -213,7 +213,7 @@ class Activation(Autoencoder):
         return side_by_side(work, values.split(self.chunk), self.workers)
 
     def _encode(
-        self, values: Float[Tensor, "networks params"], rounding: Rounding | None
+        self, values: Float[Tensor, "networks params"], rounding: Coarsening | None
     ) -> tuple[Tensor, Tensor]:
         original, rebuilt = self.tape(values), self.tape(values, only=self.raw)
         places, marks = self.places(), []
@@ -231,7 +231,7 @@ class Activation(Autoencoder):
             marks += [code.mean(1), code.std(1, correction=0)]
             place = places[len(self.raw) + index]
             codes[:, place] = rounded(code.flatten(1), place, rounding)
-            self._set_code(rebuilt.state, index, codes[:, place], basis, energy)
+            self.set_code(rebuilt.state, index, codes[:, place], basis, energy)
         return codes, torch.cat(marks, dim=1)
 
     def _decode(self, codes: Float[Tensor, "networks width"]) -> Float[Tensor, "networks params"]:
@@ -241,10 +241,10 @@ class Activation(Autoencoder):
             tape.state[tensor.name] = codes[:, place].reshape(len(codes), *tensor.shape)
         for index, columns in self.stream(tape):
             basis, energy = self.basis(index, second_moment(columns), len(codes))
-            self._set_code(tape.state, index, codes[:, places[len(self.raw) + index]], basis, energy)
+            self.set_code(tape.state, index, codes[:, places[len(self.raw) + index]], basis, energy)
         return torch.cat([tape.state[t.name].flatten(1) for t in self.layout.tensors], dim=1)
 
-    def _set_code(
+    def set_code(
         self, state: dict[str, Tensor], index: int, code: Tensor, basis: Tensor, energy: Tensor
     ) -> None:
         """Turn a layer's code numbers into its weights.

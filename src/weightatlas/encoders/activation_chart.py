@@ -39,6 +39,36 @@ def basis_chart(encoder: "Activation", start: Float[Tensor, "networks params"]) 
     return Chart(start, lambda x: project(encoder, x, held[0]), encoder.budget, 1e-3, settle, parts)
 
 
+def last_layer_chart(encoder: "Activation", codes: Float[Tensor, "networks 1 width"], numbers: int) -> Chart:
+    """Start at codes and move the numbers of the last coded layer that are not zero.
+
+    No basis depends on this layer, so that what is refined is a code at any time.
+
+    Args:
+        encoder: Activation codes.
+        codes: Where to start.
+        numbers: Numbers per network that are stored.
+    """
+    spec, last = encoder.layout, len(encoder.layers) - 1
+    start, before = encoder.decode(codes, spec).weights, codes[:, 0, encoder.places()[-1]]
+
+    def axes(part: Tensor) -> tuple[Tensor, Tensor]:
+        stream = encoder.stream(encoder.tape(part))
+        columns = next(columns for index, columns in stream if index == last)
+        return encoder.basis(last, second_moment(columns), len(part))
+
+    with torch.no_grad():
+        found = encoder.in_chunks(axes, start)
+    basis, energy = (torch.cat(parts) for parts in zip(*found, strict=True))
+
+    def decode(x: Tensor) -> Tensor:
+        state = unflatten(start, spec)
+        encoder.set_code(state, last, torch.where(before != 0, x, 0.0), basis, energy)
+        return torch.cat([state[t.name].flatten(1) for t in spec.tensors], dim=1)
+
+    return Chart(before, decode, numbers, lr=0.01)
+
+
 @torch.no_grad()
 def bases(encoder: "Activation", values: Float[Tensor, "networks params"]) -> Bases:
     """Return the basis of each coded layer of decoded networks, orthonormal columns."""

@@ -1,6 +1,7 @@
 """Codes in few bits: more for numbers that vary much, none for those that hardly vary."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +11,17 @@ from weightatlas.errors import ConfigError, DataError
 
 MOST = 12  # bits of one number
 _WIDTHS = (1.2, 1.7, 2.2, 2.7, 3.2, 3.8, 4.6, 5.6, 7.0)  # clipping points tried, in standard deviations
+
+
+@runtime_checkable
+class Coarsening(Protocol):
+    """What the numbers of a code lose as it is fitted, part by part."""
+
+    def apply(
+        self, codes: Float[Tensor, "networks numbers"], place: slice = slice(None)
+    ) -> Float[Tensor, "networks numbers"]:
+        """Coarsen codes, or the numbers at `place` of codes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +130,7 @@ def _levels(unit: Float[Tensor, "networks numbers"], bits: Int[Tensor, " numbers
 
 
 def rounded(
-    codes: Float[Tensor, "networks numbers"], place: slice, rounding: Rounding | None
+    codes: Float[Tensor, "networks numbers"], place: slice, rounding: Coarsening | None
 ) -> Float[Tensor, "networks numbers"]:
-    """Round one part of some codes, or leave it exact."""
+    """Coarsen one part of some codes, or leave it exact."""
     return codes if rounding is None else rounding.apply(codes, place)

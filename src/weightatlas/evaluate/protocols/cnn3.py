@@ -7,6 +7,7 @@ from typing import Any
 
 from weightatlas.config import Config
 from weightatlas.evaluate.protocols.published import STRUCTURE
+from weightatlas.evaluate.protocols.rebuild import NAMES, rebuild_records
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units, settings_of
 from weightatlas.evaluate.protocols.stage import Stage
 from weightatlas.results import Record
@@ -22,12 +23,12 @@ class Cnn3Config(Config):
 
     Args:
         recipe: Zoo: name of a recipe of the package, or path of a YAML file.
-        methods: Encoders that rebuild ("sane", "activation", "pca") and "trivial": the references, and
-            refinement of a random subspace and of fresh networks.
+        methods: Encoders that rebuild ("sane", "activation", "activation_sparse", "pca") and "trivial": the
+            references, and refinement of a random subspace and of fresh networks.
     """
 
     recipe: str = "cnn3_cifar10"
-    methods: tuple[str, ...] = ("sane", "activation", "pca", "trivial")
+    methods: tuple[str, ...] = ("activation", "activation_sparse", "pca", "trivial", "sane")
 
 
 cards["cnn3"] = Card(
@@ -38,7 +39,7 @@ cards["cnn3"] = Card(
 )
 
 
-_MARKS = {"trivial": "fresh network"}  # Method whose record says that a unit is finished.
+_MARKS = {"trivial": "fresh network", **NAMES}  # Method whose record says that a unit is finished.
 
 
 @benches.register("cnn3")
@@ -79,6 +80,4 @@ def cnn3(
 
 def records_of(there: Stage, method: str, seed: int) -> list[Record]:
     """Rebuild the test networks by one method, plain and refined."""
-    from weightatlas.evaluate.protocols.rebuild import rebuild_records
-
     return rebuild_records(there, method, seed, there.tier, "cnn3")
