@@ -36,7 +36,7 @@ def draw(records: Sequence[Record], label: str) -> str | None:
         return None
     longest = max(len(rows) for rows in [*boxes.values(), *curves.values()])
     with svg.style():
-        figure, panels = svg.panels(count, width=4.6 * count, height=max(1.2 + 0.42 * longest, 3.0))
+        figure, panels = svg.panels(count, width=max(4.6 * count, 7.0), height=max(1.2 + 0.42 * longest, 3.0))
         for axes, (name, rows) in zip(panels, boxes.items(), strict=False):
             _boxes(axes, name, rows)
         for axes, (name, rows) in zip(panels[len(boxes) :], curves.items(), strict=True):
