@@ -16,6 +16,8 @@ from weightatlas.population.forward import Population
 from weightatlas.progress import track
 from weightatlas.runtime import generator_of, threads
 
+NEAR = 0.05  # distance from the surface within which errors of "distance" count most
+
 
 class RefineConfig(Config):
     """Settings of refinement.
@@ -25,7 +27,8 @@ class RefineConfig(Config):
         batch: Queries per step.
         lr: Learning rate; none takes the chart's.
         loss: "kl" of the rebuilt from the original output distribution, "softmax" or "logits" for
-            the mean squared error of probabilities or raw outputs.
+            the mean squared error of probabilities or raw outputs; "distance" counts errors of signed
+            distances most where the original's surface is.
         settles: How often positions are put back on what codes can express, the end included.
         seed: Seed of the order of queries.
     """
@@ -33,7 +36,7 @@ class RefineConfig(Config):
     steps: int = Field(default=100, ge=0)
     batch: int = Field(default=128, ge=1)
     lr: float | None = Field(default=None, gt=0)
-    loss: Literal["kl", "softmax", "logits"] = "kl"
+    loss: Literal["kl", "softmax", "logits", "distance"] = "kl"
     settles: int = Field(default=4, ge=1)
     seed: int = 0
 
@@ -105,7 +108,7 @@ def refine(
 def distance(
     outputs: Float[Tensor, "networks queries classes"],
     targets: Float[Tensor, "networks queries classes"],
-    kind: Literal["kl", "softmax", "logits"] = "kl",
+    kind: Literal["kl", "softmax", "logits", "distance"] = "kl",
 ) -> Float[Tensor, " networks"]:
     """Measure how far outputs are from those of the originals, one number per network."""
     if kind == "kl":
@@ -113,7 +116,10 @@ def distance(
         return F.kl_div(*logs, log_target=True, reduction="none").sum(-1).mean(1)
     if kind == "softmax":
         outputs, targets = outputs.softmax(-1), targets.softmax(-1)
-    return (outputs - targets).square().mean((1, 2))
+    errors = (outputs - targets).square()
+    if kind == "distance":
+        errors = errors * ((-targets.abs() / NEAR).exp() + 0.1)
+    return errors.mean((1, 2))
 
 
 def check(chart: Chart, targets: Tensor, queries: Tensor) -> None:
