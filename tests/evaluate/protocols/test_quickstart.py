@@ -17,7 +17,8 @@ def test_the_story_is_whole(tmp_path, monkeypatch):
         assert kinds == {"ours", "baseline"}, part
     methods = {part.method for part in story.rebuilt}
     assert {"activation", "activation, refined", "sane, refined", "fresh network, refined"} <= methods
-    assert load_records(tmp_path / "results.json")
+    (command,) = {record.command for record in load_records(tmp_path / "results.json")}
+    assert command == "weightatlas quickstart --tier smoke --seed 0"
     lineages = {part: set(story.stage.part(part).column("lineage")) for part in ("train", "test")}
     assert not lineages["train"] & lineages["test"]
 
