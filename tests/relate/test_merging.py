@@ -28,8 +28,9 @@ def running(vector, task):
     return known(vector, population=lambda: Population(module, SPEC), task=task)
 
 
-def test_copies_in_another_order_merge_without_a_drop():
-    other = family.permuted(BASE[None], SPEC)[0]
+@pytest.mark.parametrize("moved", [family.permuted, family.rescaled])
+def test_copies_of_another_order_or_scale_merge_without_a_drop(moved):
+    other = moved(BASE[None], SPEC)[0]
     found = merging(
         compare(BASE, other, SPEC, null=NULL), running(BASE, lambda name: create_task("digits")), known(other)
     )

@@ -9,8 +9,11 @@ from torch.nn import functional as F
 from weightatlas.errors import ConfigError
 from weightatlas.population.forward import Population
 from weightatlas.population.score import score
+from weightatlas.relate.canonical import canonical_form
 from weightatlas.relate.null import Null
 from weightatlas.symmetry.matching import canonical
+from weightatlas.symmetry.signs import rescale
+from weightatlas.weights.spec import NetworkSpec
 
 
 def residuals(outputs: Float[Tensor, "networks queries classes"]) -> Float[Tensor, "networks numbers"]:
@@ -53,14 +56,23 @@ def midpoint_accuracies(
     Args:
         population: Runs the networks.
         first: Networks as rows.
-        second: Their partners; matched to them first (weight matching).
+        second: Their partners; brought to the scales and the order of the first units before.
         inputs: Normalized inputs.
         labels: Their classes.
     """
     spec = population.spec
-    rows = [canonical(other[None], one, spec)[0] for one, other in zip(first, second, strict=True)]
+    rows = [_in_frame(one, other, spec) for one, other in zip(first, second, strict=True)]
     both = torch.cat([first, second, (first + torch.stack(rows)) / 2])
     return score(population, both, inputs, labels)["acc"].view(3, -1)
+
+
+def _in_frame(one: Float[Tensor, " params"], other: Tensor, spec: NetworkSpec) -> Tensor:
+    """Match a network to another; where no norm stands between, units also get the other's scales."""
+    form = canonical_form(torch.stack([one, other]), spec)
+    if form.spec.layout_id != spec.layout_id:
+        return canonical(other[None], one, spec)[0]
+    moved = canonical(form.values[1:], form.values[0], spec)
+    return rescale(moved, [1 / factor[:1] for factor in form.factors], spec, form.scalings)[0]
 
 
 def midpoint_drop(

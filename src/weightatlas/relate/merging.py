@@ -31,7 +31,8 @@ def merging(found: Relation, first: Known, second: Known, task: str | None = Non
         return {"no average": "Their layouts differ, so there is no midpoint."}
     if found.state == "undecided" and found.score == 0:
         return {"no average": found.why}
-    predicted = {"predicted drop": round(can_merge(found.score), 3)}
+    expected = 0.0 if found.state == "identical" else can_merge(found.score)
+    predicted = {"predicted drop": round(expected, 3)}
     if first.population is None:
         return {**predicted, "not measured": f"No code runs them. {_HOW}"}
     try:
@@ -47,4 +48,8 @@ def merging(found: Relation, first: Known, second: Known, task: str | None = Non
             raise
         return {**predicted, "not measured": error.what}
     accuracies = {"first": round(one, 4), "second": round(other, 4), "midpoint": round(middle, 4)}
-    return {**predicted, "measured drop": round((one + other) / 2 - middle, 4), "accuracies": accuracies}
+    return {
+        **predicted,
+        "measured drop": round((one + other) / 2 - middle, 4) + 0.0,
+        "accuracies": accuracies,
+    }
