@@ -78,9 +78,10 @@ def test_sizes_of_the_paper(kind: str):
     assert sum(p.numel() for p in one_stack.parameters()) < 0.9 * 240_600
 
 
+@pytest.mark.parametrize("kind", ["safe", "linked"])
 @pytest.mark.parametrize("name", ["siren", "cnn_unterthiner", *ARCHITECTURES])
-def test_safe_is_exactly_invariant(name: str):
-    assert gap(sne("safe"), name) < 1e-12
+def test_safe_is_exactly_invariant(name: str, kind: str):
+    assert gap(sne(kind), name) < 1e-12
 
 
 @pytest.mark.parametrize("name", ["siren", "cnn_unterthiner", "residual", "attention"])
@@ -116,7 +117,7 @@ def test_without_positions_wrong_permutations_are_lost():
     assert distance(sne("safe"), before, after) > 1e-6
 
 
-@pytest.mark.parametrize("kind", ["paper", "safe"])
+@pytest.mark.parametrize("kind", ["paper", "safe", "linked"])
 def test_mixed_architectures_equal_separate_ones(kind: str):
     names = ["siren", "cnn_unterthiner", "residual", "attention", "cnn_flatten", "grouped", "by_hand"]
     encoder, groups, start = sne(kind), [], 0
@@ -131,7 +132,7 @@ def test_mixed_architectures_equal_separate_ones(kind: str):
     torch.testing.assert_close(in_parts, whole, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["paper", "safe"])
+@pytest.mark.parametrize("kind", ["paper", "safe", "linked"])
 def test_padding_never_matters(kind: str, monkeypatch: pytest.MonkeyPatch):
     """Padding every set to powers of two changes nothing, nor does what stands in padded slots."""
     from weightatlas.encoders import set_packing
@@ -188,6 +189,27 @@ def test_embeddings_of_training_networks_vary_as_much_as_one():
     assert float(raw.embed(batch).var(0).mean()) < 0.1
 
 
+def test_only_linked_tokens_tell_which_column_belongs_to_which_neuron():
+    """Shuffling the columns of one row changes the function; rows alone do not show it, neurons do."""
+    here, part = spec("siren"), values("siren").double()
+    where = next(here.slices[t.name] for t in here.tensors if t.shape == (32, 32))
+    wrong = part.clone()
+    shuffled = torch.randperm(32, generator=torch.Generator().manual_seed(0))
+    rows = part[:, where].view(-1, 32, 32).clone()
+    rows[:, 0] = rows[:, 0, shuffled]
+    wrong[:, where] = rows.flatten(1)
+    before, after = weights_of(part, here), weights_of(wrong, here)
+    assert distance(sne("safe"), before, after) < 1e-12
+    assert distance(sne("linked"), before, after) > 1e-6
+
+
+def test_networks_of_all_sizes_share_a_unit_after_scaling_by_fan():
+    encoder, batch = sne("linked"), batch_of(values("cnn_unterthiner", 8), spec("cnn_unterthiner"))
+    encoder.adapt(batch)
+    assert encoder.magnitudes is not None
+    assert not torch.equal(encoder.magnitudes.size, torch.ones(4))  # type: ignore[union-attr]
+
+
 def test_many_chunks_are_sampled():
     few = sne("safe", chunks={"mode": "row", "most": 4})
     assert few.embed(batch_of(values("cnn_unterthiner"), spec("cnn_unterthiner"))).shape == (2, 8)
@@ -207,5 +229,7 @@ def test_residual_blocks_have_a_token():
 def test_wrong_settings_are_refused():
     with pytest.raises(ConfigError, match="multiple of heads"):
         create_encoder("sne", dim=10, heads=4)
+    with pytest.raises(ConfigError, match="need form='residual'"):
+        create_encoder("sne", inducing=4)
     with pytest.raises(ConfigError, match="needs a width"):
         create_encoder("sne", chunks={"mode": "flat"})

@@ -38,10 +38,15 @@ class SneConfig(Config):
         chunks: How tensors are cut.
         positions: Which positions are added.
         scale: "type" divides weights by their spread per kind of tensor, measured on the training
-            networks; "none" takes them as they are.
+            networks; "fan" multiplies them by the root of their fan-in before, and compresses large ones;
+            "none" takes them as they are.
         standardize: Center and scale the embedding by what the untrained encoder gives training networks.
             Without it, embeddings of different networks differ by 2 % of their size at first, and heads
             learn the mean.
+        form: "published" set blocks, or "residual" ones, through which differences between networks survive.
+        linked: Beside every weight stands what is known of the two neurons it links.
+        pointwise: Scalars of a chunk are not related before they are pooled; residual blocks only.
+        inducing: Points through which sets attend (ISAB), or none; residual blocks only.
         pass_items: Scalars, chunks or layers of one pass; bounds the memory.
         keep_items: Up to this many of them in a batch, activations are kept for the backward pass; of
             more, they are computed again.
@@ -67,6 +72,8 @@ class SneConfig(Config):
     def _fits(self) -> "SneConfig":
         if self.dim % self.heads or self.dim % 2:
             raise ValueError(f"dim={self.dim} must be even and a multiple of heads={self.heads}")
+        if self.form == "published" and (self.pointwise or self.inducing):
+            raise ValueError("pointwise and inducing need form='residual'")
         return self
 
 
