@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, with_variances
 from weightatlas.encoders.charts import Chart
 from weightatlas.errors import NoCode, SpecError
 from weightatlas.population.forward import Population
@@ -135,7 +135,7 @@ class SignalSpace(Autoencoder):
         self.require(spec)
         if codes.shape[1:] != self.code_shape(spec):
             raise SpecError(f"Codes have shape {tuple(codes.shape[1:])}, expected {self.code_shape(spec)}.")
-        return Decoded(self.mean + codes[:, 0] @ self.back)
+        return Decoded(with_variances(self.mean + codes[:, 0] @ self.back, spec))
 
     def chart(self, codes: Float[Tensor, "networks codes width"], spec: NetworkSpec) -> Chart:
         """Say how codes are refined: as they are, with steps that suit their unit variance."""

@@ -63,7 +63,7 @@ def _of_loss(
     encoder: Encoder, batch: Batch, config: FitConfig, loss: Composite, population: Any, queries: Any
 ) -> list[str]:
     problems = []
-    if loss.needs_decoded and not isinstance(encoder, Autoencoder):
+    if loss.needs_decoded and not (isinstance(encoder, Autoencoder) and encoder.decodes_weights):
         problems.append(f"the encoder '{encoder.name}' cannot decode, but the loss compares decoded networks")
     if loss.needs_queries and population is None:
         problems.append("the behavioral term executes networks: pass population=")
@@ -143,7 +143,7 @@ def _of_trial(encoder: Encoder, batch: Batch, loss: Composite, population: Any, 
             encoder.cpu().eval()
             values = (
                 encoder.reconstruct(one)
-                if isinstance(encoder, Autoencoder)
+                if isinstance(encoder, Autoencoder) and encoder.decodes_weights
                 else encoder.encode(one).embedding
             )
             if loss.needs_queries:
