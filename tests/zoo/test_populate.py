@@ -5,14 +5,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
 
-from weightatlas.errors import ConfigError, DataError, RunError
+from weightatlas.errors import ConfigError, DataError, RunError, ZooError
 from weightatlas.executors import ProcessExecutor, create_executor
 from weightatlas.zoo import Zoo
 from weightatlas.zoo import populate as module
+from weightatlas.zoo.header import Header, read_header, write_header
 from weightatlas.zoo.populate import populate
 from weightatlas.zoo.recipe import Recipe
 from weightatlas.zoo.store import leftovers, shard_keys
@@ -192,6 +194,27 @@ def test_clusters_give_the_same_networks(trained: Path, tmp_path: Path, name: st
     recipe = tiny(grid={"lr": [1e-3], "activation": ["relu", "tanh"]})
     found = populate(recipe, tmp_path / "z", executor=create_executor(name, workers=2, **local))
     assert_same(vectors(found), vectors(Zoo.open(trained).filter(lr=1e-3)))
+
+
+def test_two_grids_at_once_share_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others: list[Thread] = []
+
+    def start(activation: str) -> None:
+        with pytest.raises(ZooError, match="no networks yet"):
+            populate(tiny(grid={"activation": [activation]}), tmp_path / "zoo")
+
+    def interrupted(folder: Path, header: Header) -> None:
+        if not others:
+            others.append(Thread(target=start, args=("tanh",)))
+            others[0].start()
+            others[0].join(1.0)  # time to come between, if nothing holds it back
+        write_header(folder, header)
+
+    monkeypatch.setattr(module, "_work", lambda *_: None)
+    monkeypatch.setattr(module, "write_header", interrupted)
+    start("relu")
+    others[0].join()
+    assert len(read_header(tmp_path / "zoo").specs) == 2
 
 
 def test_another_recipe_is_refused(copy: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from weightatlas import runtime
+from weightatlas.atomic import alone
 from weightatlas.errors import ConfigError, FileError, gather
 from weightatlas.executors import Executor, SerialExecutor, create_executor
 from weightatlas.networks import create_network, input_shape_of
@@ -93,12 +94,13 @@ def populate(
     task = create_task(recipe.task, **recipe.task_options)
     runs = recipe.runs(task)
     architectures, header = describe(recipe, runs, task)
-    if has_header(folder):
-        old = read_header(folder)
-        check_recipe(old, recipe, folder)
-        header = merge(old, header)
-        clean(folder)
-    write_header(folder, header)
+    with alone(folder):  # another process may be adding its part of the grid
+        if has_header(folder):
+            old = read_header(folder)
+            check_recipe(old, recipe, folder)
+            header = merge(old, header)
+            clean(folder)
+        write_header(folder, header)
     present = _present(folder)
     missing = [run for run in runs if run.id not in present]
     if len(missing) < len(runs):
