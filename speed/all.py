@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
+SHORT = "--batch 8 --repeats 5 --encoders sne nfn_hnp nfn_np neural_graph stat_nn".split()
+OPTIONS = {"encoders": SHORT, "netspace": ["--repeats", "3"]}
 SCRIPTS = {  # name -> seconds it may take
     "products": 60,
     "startup": 90,
@@ -22,8 +24,10 @@ SCRIPTS = {  # name -> seconds it may take
     "latent": 60,
     "kinship": 90,
     "forward": 90,
-    "autoencoder": 150,
-    "population": 420,
+    "autoencoder": 120,
+    "netspace": 60,
+    "encoders": 90,
+    "population": 500,
 }
 
 
@@ -41,9 +45,8 @@ def main() -> int:
         for name in args.only:
             print(f"--- {name} ({time.perf_counter() - began:.0f} s)", flush=True)
             try:
-                subprocess.run(
-                    [sys.executable, str(HERE / f"{name}.py"), *extra], check=True, timeout=SCRIPTS[name]
-                )
+                command = [sys.executable, str(HERE / f"{name}.py"), *OPTIONS.get(name, []), *extra]
+                subprocess.run(command, check=True, timeout=SCRIPTS[name])
             except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
                 failed.append(f"{name}: {error}")
         if not args.quick:

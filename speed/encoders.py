@@ -18,6 +18,7 @@ from statistics import median, stdev
 
 import peer_nfn
 import torch
+from runner import RESULTS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -148,15 +149,18 @@ def _records(name: str, batch: int, laps: dict[tuple[str, str], list[float]]) ->
 
 
 def main() -> None:
-    """Measure, write the records beside this file, print them."""
+    """Measure, keep the records, print them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--encoders", nargs="*", default=encoders.names())
     parser.add_argument("--batch", type=int, nargs="*", default=[8, 64])
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "encoders.json")
+    parser.add_argument("--quick", action="store_true", help="one encoder, to see that everything runs")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="results file")
     args = parser.parse_args()
+    if args.quick:
+        args.encoders, args.batch = ["stat_nn"], [2]
     from rich.console import Console
 
     console = Console()

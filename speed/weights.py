@@ -132,8 +132,8 @@ def rebasin(state: dict[str, Tensor], reference: dict[str, Tensor], sweeps: int 
             return
 
 
-def statistics_case(count: int) -> Case:
-    spec, values = population("digits_cnn", count)
+def statistics_case(count: int, name: str = "digits_cnn") -> Case:
+    spec, values = population(name, count)
     quantiles, few = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0]), min(count, 200)
 
     def plain() -> None:
@@ -144,7 +144,7 @@ def statistics_case(count: int) -> Case:
                 parts += [flat.mean()[None], flat.std(unbiased=False)[None], flat.quantile(quantiles)]
             torch.cat(parts)
 
-    size = f"digits_cnn, networks={count}"
+    size = f"{name}, networks={count}"
     return Case("layer statistics", size, lambda: layer_statistics(values, spec), plain, "loop", count, few)
 
 
@@ -155,6 +155,7 @@ def cases(quick: bool) -> Iterator[Case]:
     for make, counts in sizes:
         for count in (2,) if quick else counts:
             yield make(count)
+    yield statistics_case(2 if quick else 10000, "cnn_unterthiner")
 
 
 if __name__ == "__main__":
