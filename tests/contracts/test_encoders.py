@@ -92,7 +92,6 @@ DECODERS = [
     if issubclass(encoders.get(name), Autoencoder)  # type: ignore[arg-type]
     and not issubclass(encoders.get(name), PrepAutoencoder)  # type: ignore[arg-type]  (refuse batch norms)
     and encoders.get(name).decodes_weights  # type: ignore[attr-defined]
-    and not name.startswith("activation")  # keep the numbers of norms as they are
 ]
 
 

@@ -238,7 +238,9 @@ class Activation(Autoencoder):
         places = self.places()
         tape = self.tape(codes.new_zeros(len(codes), self.layout.params), only=[])
         for tensor, place in zip(self.kept, places, strict=False):
-            tape.state[tensor.name] = codes[:, place].reshape(len(codes), *tensor.shape)
+            kept = codes[:, place].reshape(len(codes), *tensor.shape)
+            # Drawn codes may hold negative variances, of which norms take roots.
+            tape.state[tensor.name] = kept.clamp_min(1e-30) if tensor.role == "running_var" else kept
         for index, columns in self.stream(tape):
             basis, energy = self.basis(index, second_moment(columns), len(codes))
             self.set_code(tape.state, index, codes[:, places[len(self.raw) + index]], basis, energy)
