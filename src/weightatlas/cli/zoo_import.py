@@ -18,6 +18,7 @@ def import_(
     network: str | None = None,
     task: str | None = None,
     metrics: Path | None = None,
+    limit: int | None = None,
     set: tuple[str, ...] = (),
     json: bool = False,
     dry_run: bool = False,
@@ -41,6 +42,7 @@ def import_(
         network: Name of the architecture (cnn3, lenet5, ...); own classes are imported from Python.
         task: What the networks were trained on, if it is known.
         metrics: CSV or JSON with a row per file: file, step, test_acc, lineage, ...
+        limit: Read at most this many networks of a published zoo.
         set: Options of the network, as key=value.
         json: Print as JSON.
         dry_run: Only say how many files would be read.
@@ -49,7 +51,7 @@ def import_(
     plain = format == "auto" and (network or task or metrics)
     chosen = "files" if plain else _format(format, source)
     if chosen != "files":
-        _published(source, out, chosen, network, options, json, dry_run)
+        _published(source, out, chosen, network, options, limit, json, dry_run)
         return
     from weightatlas.tasks import create_task
     from weightatlas.weights.files import find_checkpoints
@@ -88,6 +90,7 @@ def _published(
     format: str,
     network: str | None,
     options: dict[str, Any],
+    limit: int | None,
     json: bool,
     dry_run: bool,
 ) -> None:
@@ -101,7 +104,7 @@ def _published(
     if dry_run:
         console.print_facts({**about, "folder": str(out)}, as_json=json)
         return
-    done = import_published(source, out, format, **given)
+    done = import_published(source, out, format, limit=limit, **given)
     facts = {
         **about,
         "read": done.read,

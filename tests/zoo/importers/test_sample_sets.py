@@ -37,7 +37,7 @@ def write(folder: Path, vectors: bool) -> list[ModuleList]:
             "data_in": flat if vectors else states,
             "data_out": flat,
             "root": [PosixPath("/theirs/zoo")],
-            "paths": [PosixPath(f"/theirs/zoo/NN_{i // 2}") for i in range(len(part))],
+            "paths": [PosixPath(f"/theirs/zoo/{key}_{i // 2}") for i in range(len(part))],
             "epochs": [10 * (1 + i % 2) for i in range(len(part))],
             "properties": {
                 "test_acc": [0.1 * i for i in range(len(part))],
@@ -61,7 +61,7 @@ def test_samples_become_networks_that_compute_the_same(tmp_path: Path, vectors: 
         torch.testing.assert_close(found, network(images), rtol=1e-4, atol=1e-5)
     assert [len(zoo.split(part, by="official")) for part in ("train", "val", "test")] == [4, 1, 1]
     assert zoo.column("step").tolist() == [10, 20, 10, 20, 10, 10]
-    assert set(zoo.column("lineage")) == {"NN_0", "NN_1"}
+    assert set(zoo.column("lineage")) == {"trainset_0", "trainset_1", "valset_0", "testset_0"}
     assert zoo.column("test_acc")[3] == pytest.approx(0.3)
     assert set(zoo.column("optim_lr")) == {0.1}
 

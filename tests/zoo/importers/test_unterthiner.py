@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.zoo.importers.fixtures import official_order, small_cnn_zoo, tensorflow_outputs
-from weightatlas.errors import DataError, FileError, ZooError
+from weightatlas.errors import ConfigError, DataError, FileError, ZooError
 from weightatlas.zoo.importers.published import format_of, import_published
 from weightatlas.zoo.importers.tf_layout import layout_of
 
@@ -119,3 +119,14 @@ def test_damage_and_contradictions_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"orders 7 rows, weights.npy has 6"):
         import_published(tmp_path / "a", tmp_path / "zoo")
     assert not (tmp_path / "zoo").exists()
+
+
+def test_a_limit_takes_the_first_networks(made, tmp_path: Path) -> None:
+    done = import_published(made[0], tmp_path / "zoo", limit=5)
+    assert (len(done.zoo), done.found) == (5, 36)
+    assert any("stopped after the 5 networks" in note for note in done.notes)
+    whole = import_published(made[0], tmp_path / "zoo")
+    assert (len(whole.zoo), whole.coverage) == (36, 1.0)
+    assert len(set(whole.zoo.column("id"))) == 36
+    with pytest.raises(ConfigError, match="at least 1"):
+        import_published(made[0], tmp_path / "other", limit=0)

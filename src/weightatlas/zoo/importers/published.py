@@ -1,7 +1,7 @@
 """A published zoo -> zoo: whichever importer knows the format reads, one writer writes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from weightatlas.atomic import write_text
-from weightatlas.errors import FileError, ZooError
+from weightatlas.errors import ConfigError, FileError, ZooError
 from weightatlas.progress import track
-from weightatlas.zoo.header import Header, Shares, check_folder, write_header
+from weightatlas.zoo.header import Header, Shares, check_folder, has_header, write_header
 from weightatlas.zoo.importers import formats as formats  # registers them
 from weightatlas.zoo.importers.folder import open_or_merge
 from weightatlas.zoo.importers.registry import Block, Importer, Report, detect, importers
-from weightatlas.zoo.index import rebuild_index
+from weightatlas.zoo.index import load_index, rebuild_index
 from weightatlas.zoo.lineage import digest, split_of
 from weightatlas.zoo.populate import provenance
 from weightatlas.zoo.store import write_shard
@@ -70,6 +70,7 @@ def import_published(
     *,
     name: str | None = None,
     split: Shares | None = None,
+    limit: int | None = None,
     **options: Any,
 ) -> Published:
     """Bring a published collection of networks into one zoo.
@@ -88,18 +89,21 @@ def import_published(
         format: A name from `importers.names()`, or "auto".
         name: Name of the zoo; the folder's name if none.
         split: Shares of the split by lineage.
+        limit: Read this many networks at most.
         options: Options of the importer.
 
     Raises:
         ZooError: No network could be read, or `out` is something else.
         FileError: A folder or file is missing or damaged.
         DataError: Files contradict each other.
-        ConfigError: No importer, or more than one, knows the folder.
+        ConfigError: More than one importer knows the folder, or the limit is below 1.
     """
     source, folder = Path(source), Path(out)
     if not source.is_dir():
         raise FileError(f"There is no folder {source}.", todo="Check the path.")
     check_folder(folder)
+    if limit is not None and limit < 1:
+        raise ConfigError(f"The limit is {limit}, it must be at least 1.")
     importer = detect(source) if format == "auto" else importers.create(format, **options)
     if importer is None:
         known = ", ".join(importers.names())
@@ -109,7 +113,7 @@ def import_published(
     header = Header(name=name or folder.name, split=split or Shares())
     writing = _Writing(folder, open_or_merge(folder, header), importer)
     with track(1, f"reading {importer.name}") as progress:
-        for block in importer.read(source, report):
+        for block in _limited(importer.read(source, report), limit, report):
             writing.add(block, report)
         writing.flush(report)
         progress.advance()
@@ -134,37 +138,69 @@ class _Writing:
         self.folder, self.header, self.importer = folder, header, importer
         self.waiting: dict[str, list[Block]] = {}
         self.rows = 0
+        present = load_index(folder) if has_header(folder) else Table.of({})
+        self.present = set(present.column("id").tolist()) if len(present) else set()
+        self.seen: set[str] = set()
 
     def add(self, block: Block, report: Report) -> None:
-        """Take a block; write what is full."""
-        own = self.waiting.setdefault(block.architecture.key, [])
-        own.append(block)
-        if sum(len(one.values) for one in own) >= _SHARD:
-            self._write(self.waiting.pop(block.architecture.key), report)
+        """Take a block; write what is full. Networks the zoo holds already count as read."""
+        names = block.columns["id"]
+        twice = [row for row, name in enumerate(names) if name in self.seen]
+        for row in twice:
+            report.skipped[str(block.columns["source"][row])] = f"another network is called {names[row]}, too"
+        fresh = [row for row, name in enumerate(names) if name not in self.seen and name not in self.present]
+        self.rows += len(names) - len(twice) - len(fresh)
+        self.seen |= set(names)
+        if len(fresh) < len(names):
+            block = block.take(fresh)
+        if not fresh:
+            return
+        key = block.architecture.key
+        self.waiting.setdefault(key, []).append(block)
+        if sum(len(one.values) for one in self.waiting[key]) >= _SHARD:
+            self._write({key: self.waiting.pop(key)}, report)
         elif sum(one.values.numel() for blocks in self.waiting.values() for one in blocks) >= _NUMBERS:
             self.flush(report)
 
     def flush(self, report: Report) -> None:
         """Write everything that waits."""
-        for blocks in self.waiting.values():
-            self._write(blocks, report)
+        self._write(self.waiting, report)
         self.waiting = {}
 
-    def _write(self, blocks: Sequence[Block], report: Report) -> None:
-        first = blocks[0].architecture
-        known = {block.signature_id: block.signature for block in blocks}
+    def _write(self, groups: Mapping[str, Sequence[Block]], report: Report) -> None:
+        """Write the header once for all groups, then a shard for each."""
+        if not groups:
+            return
+        kinds = {key: blocks[0].architecture for key, blocks in groups.items()}
+        known = {one.signature_id: one.signature for blocks in groups.values() for one in blocks}
         source = {**provenance("import_published"), "format": self.importer.name, **report.facts}
         self.header = self.header.replace(
             signatures=self.header.signatures | known,
-            specs={first.key: first.spec, **self.header.specs},
-            networks={first.key: first.record, **self.header.networks},
+            specs={**{key: one.spec for key, one in kinds.items()}, **self.header.specs},
+            networks={**{key: one.record for key, one in kinds.items()}, **self.header.networks},
             provenance={**source, **self.header.provenance},
         )
         write_header(self.folder, self.header)
-        values = torch.cat([block.values for block in blocks])
-        rows = _rows(blocks, values, self.header.split, self.importer.name)
-        write_shard(self.folder, digest("published", *rows.column("id").tolist()), values, rows)
-        self.rows += len(values)
+        for blocks in groups.values():
+            values = torch.cat([block.values for block in blocks])
+            rows = _rows(blocks, values, self.header.split, self.importer.name)
+            write_shard(self.folder, digest("published", *rows.column("id").tolist()), values, rows)
+            self.rows += len(values)
+
+
+def _limited(blocks: Iterator[Block], limit: int | None, report: Report) -> Iterator[Block]:
+    """Yield the first so many networks."""
+    left = limit
+    for block in blocks:
+        if left is None:
+            yield block
+            continue
+        size = min(left, len(block.values))
+        yield block.take(range(size))
+        left -= size
+        if not left:
+            report.notes.append(f"Reading stopped after the {limit:,} networks that were asked for.")
+            return
 
 
 def _rows(blocks: Sequence[Block], values: torch.Tensor, shares: Shares, format: str) -> Table:

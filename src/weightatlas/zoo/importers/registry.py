@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -59,6 +59,11 @@ class Block:
     @property
     def signature_id(self) -> str:
         return digest(self.signature.model_dump_json())
+
+    def take(self, rows: Sequence[int]) -> "Block":
+        """Keep some of the networks."""
+        columns = {name: [column[row] for row in rows] for name, column in self.columns.items()}
+        return Block(self.architecture, self.signature, self.values[list(rows)], columns)
 
 
 @dataclass

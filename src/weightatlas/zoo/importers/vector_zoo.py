@@ -73,8 +73,9 @@ def _columns(folder: Path, rows: int, report: Report) -> dict[str, list[Any]]:
         table = read_csv(files[0])
         if len(table) != rows:
             raise DataError(f"{files[0]} has {len(table):,} rows, weights.npy has {rows:,} networks.")
+        lines = table.rows()
         for name in table.names:
-            values = [row[name] for row in table.rows()]
+            values = [line[name] for line in lines]
             plain = _METRICS.get(name, name)
             key = plain if plain in _FIXED else f"hp.{plain.removeprefix('config.')}"
             columns[key] = values
