@@ -8,6 +8,7 @@ time, one that asks for more memory, or any code that runs is reported with the 
 """
 
 import argparse
+import math
 import multiprocessing
 import resource
 import sys
@@ -80,9 +81,9 @@ def work(seed: int, start: int, count: int, out: Connection) -> None:
 
 
 def round_of(
-    seed: int, start: int, count: int, counts: Counter[str], problems: list[str]
+    seed: int, start: int, count: int, counts: Counter[str], problems: list[str], until: float
 ) -> tuple[int, float, float]:
-    """Run one process; returns the next number, the longest read and the highest memory."""
+    """Run one process until the time is over: the next number, the longest read, the highest memory."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(seed, start, count, send))
@@ -101,6 +102,9 @@ def round_of(
             process.kill()
             break
         current, outcome, seconds, memory = message
+        if outcome is None and time.monotonic() > until:
+            process.kill()
+            break
         if outcome is None:
             continue
         counts[outcome if not outcome.startswith("PROBLEM") else "PROBLEM"] += 1
@@ -130,11 +134,11 @@ def main() -> int:
     until = time.monotonic() + 60 * options.minutes
     number, longest, highest = options.start, 0.0, 0.0
     if options.only is not None:
-        round_of(options.seed, options.only, 1, counts, problems)
+        round_of(options.seed, options.only, 1, counts, problems, math.inf)
         print(dict(counts), problems)
         return int(bool(problems))
     while time.monotonic() < until:
-        number, seconds, memory = round_of(options.seed, number, _ROUND, counts, problems)
+        number, seconds, memory = round_of(options.seed, number, _ROUND, counts, problems, until)
         longest, highest = max(longest, seconds), max(highest, memory)
         print(f"{sum(counts.values())} files {dict(counts)}", flush=True)
         print(

@@ -158,3 +158,12 @@ def test_half_precision_is_examined_tensor_by_tensor(networks):
 def test_nothing_to_look_at():
     found = examine(weights_of(torch.zeros(2, 0), NetworkSpec(tensors=())))
     assert (found.findings, found.verdict(0), found.coverage) == ((), "ok", 1.0)
+
+
+def test_scalars_are_looked_at_like_any_tensor():
+    spec = infer({"temperature": (), "weight": (4, 3)}).spec
+    tensors = {"temperature": torch.tensor([1.0, math.inf]), "weight": torch.randn(2, 4, 3)}
+    found = examine_tensors(tensors, spec)
+    assert [(f.network, f.tensor, f.kind) for f in found.findings if f.kind == "not finite"] == [
+        (1, "temperature", "not finite")
+    ]

@@ -116,3 +116,20 @@ def test_the_estimate_does_not_depend_on_names_or_the_order_in_the_file(predicto
     found, _ = Inspector(Estimator.open(tmp_path / "run")).inspect(paths)
     first, second = (one.estimates[0].value for one in found)
     assert first == pytest.approx(second)
+
+
+def test_a_network_that_is_not_understood_does_not_hide_the_others(files, monkeypatch):
+    odd = files[0].with_name("odd.safetensors")
+    save_file({"odd": torch.ones(3)}, odd)
+    examine = Inspector._examine
+
+    def fail(self, group):
+        if "odd" in group[0].stored.tensors:
+            raise IndexError("not foreseen")
+        examine(self, group)
+
+    monkeypatch.setattr(Inspector, "_examine", fail)
+    found, failed = Inspector().inspect([*files[:2], odd])
+    assert [one.file for one in found] == [str(file) for file in files[:2]]
+    assert list(failed) == [odd]
+    assert "not understood: IndexError" in failed[odd]

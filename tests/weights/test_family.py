@@ -45,3 +45,20 @@ def test_equal_names_and_shapes_give_equal_fingerprints():
     assert first == second
     other = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     assert family_of(infer(other.state_dict())).fingerprint != first.fingerprint
+
+
+def test_stacked_recurrence_and_attention_inside_a_unet_are_told():
+    weights = {
+        f"lstm.weight_{kind}_l{i}{way}": (48, 12)
+        for kind in ("ih", "hh")
+        for i in (0, 1)
+        for way in ("", "_reverse")
+    }
+    assert family_of(infer(weights)).name == "recurrent 2 x 12"
+    unet = {}
+    for side in ("down_blocks", "up_blocks"):
+        for i in (0, 1):
+            unet |= {f"{side}.{i}.resnets.0.conv{k}.weight": (8, 8, 3, 3) for k in (1, 2)}
+            names = ("to_q", "to_k", "to_v", "to_out.0")
+            unet |= {f"{side}.{i}.attentions.0.attn1.{name}.weight": (8, 8) for name in names}
+    assert family_of(infer(unet)).name == "U-Net-like 8 conv + 4 attention"

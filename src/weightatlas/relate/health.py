@@ -98,7 +98,7 @@ def examine_tensors(
     starts = Starts()
     all_numbers, covered, networks = 0, 0, 0
     for tensor in spec.tensors:
-        values = tensors[tensor.name].float().flatten(1)
+        values = rows_of_numbers(tensors[tensor.name]).float()
         networks = len(values)
         clean = torch.isfinite(values).all(1)
         findings += _not_finite(tensor, values)
@@ -116,6 +116,11 @@ def examine_tensors(
     findings.sort(key=lambda f: (f.network, order.get(f.tensor.split(" = ")[0], 0)))
     share = covered / all_numbers if all_numbers else 1.0
     return Health(networks, tuple(findings), tuple(found), share)
+
+
+def rows_of_numbers(values: Float[Tensor, "networks *shape"]) -> Float[Tensor, "networks numbers"]:
+    """Lay out each network's numbers in a row; a scalar is one of them."""
+    return values.reshape(len(values), values.shape[1:].numel())
 
 
 def _not_finite(tensor: TensorSpec, values: Tensor) -> Iterator[Finding]:
@@ -193,7 +198,7 @@ def _duplicates(tensors: Mapping[str, Tensor], spec: NetworkSpec) -> Iterator[Fi
         if tensor.size >= _SMALLEST:
             sizes.setdefault(tensor.size, []).append(tensor)
     for group in (group for group in sizes.values() if len(group) > 1):
-        flat = [tensors[tensor.name].flatten(1) for tensor in group]
+        flat = [rows_of_numbers(tensors[tensor.name]) for tensor in group]
         sums = torch.stack([values.double().sum(1) for values in flat])
         varied = torch.stack([(values != values[:, :1]).any(1) for values in flat])
         for a, b in combinations(range(len(group)), 2):

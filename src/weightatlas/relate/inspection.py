@@ -12,7 +12,7 @@ from torch import Tensor
 from weightatlas.errors import WeightAtlasError
 from weightatlas.predict.estimate import Estimate, Estimator
 from weightatlas.progress import track
-from weightatlas.relate.health import Health, examine_tensors
+from weightatlas.relate.health import Health, examine_tensors, rows_of_numbers
 from weightatlas.relate.tensor_rows import digest_of, dtypes_of, rows_of, statistics_of
 from weightatlas.weights.batch import weights_of
 from weightatlas.weights.family import Family, family_of
@@ -122,11 +122,19 @@ class Inspector:
             for batch in _batches(files):
                 opened = list(self._open(batch, failed))
                 for group in _grouped(opened):
-                    self._examine(group)
+                    self._try(group, failed)
                 found += [one.result for one in opened if one.result is not None]
                 progress.advance(len(batch))
         _mark_copies(found)
         return found, failed
+
+    def _try(self, group: list[_Open], failed: dict[Path, str]) -> None:
+        """Look at networks; whatever goes wrong with one file, the others are still told about."""
+        try:
+            self._examine(group)
+        except Exception as error:
+            what = f"was read, but not understood: {type(error).__name__}: {error}"
+            failed.update((Path(one.file), f"{one.file} {what}") for one in group)
 
     def _open(self, files: Sequence[Path], failed: dict[Path, str]) -> Iterator[_Open]:
         for path in files:
@@ -177,7 +185,7 @@ class Inspector:
                 one.result.estimates = [Estimate(name, reason=reason) for name in properties]
         if fitted is None or not good:
             return
-        values = torch.cat([stacked[t.name][good].flatten(1).float() for t in fitted.tensors], dim=1)
+        values = torch.cat([rows_of_numbers(stacked[t.name][good]).float() for t in fitted.tensors], dim=1)
         for row, estimates in zip(good, self.estimator.estimate(weights_of(values, fitted)), strict=True):
             result = group[row].result
             assert result is not None

@@ -45,7 +45,7 @@ def rows_of(
 
 def statistics_of(values: Tensor) -> Tensor:
     """Mean, standard deviation, smallest and largest finite value, and how many are not finite."""
-    flat = values.flatten(1)
+    flat = values.reshape(len(values), values.shape[1:].numel())
     finite = torch.isfinite(flat)
     count = finite.sum(1).double()
     if bool(finite.all()):

@@ -1,5 +1,6 @@
 """What kind of network a spec describes: a short name for people and a short hash for machines."""
 
+import re
 from collections import Counter
 from itertools import pairwise
 from typing import NamedTuple
@@ -43,17 +44,21 @@ def _name(found: Inferred) -> str:
     if kinds["lora"] and kinds["lora"] * 2 >= sum(kinds.values()) - kinds["loose"]:
         ranks = {g.value.split()[-1] for g in found.guesses if g.value.startswith("LoRA of rank")}
         return f"LoRA rank {'/'.join(sorted(ranks, key=int))} on {kinds['lora']} layers"
+    layers = " + ".join(f"{n} {what}" for n, what in ((convs, "conv"), (linears, "linear")) if n)
+    names = {part for tensor in found.spec.tensors for part in tensor.name.lower().split(".")}
+    both_ways = _starts(names, _UP) and _starts(names, _DOWN)
+    if kinds["attention"] and convs > kinds["attention"] and both_ways:
+        return f"U-Net-like {convs} conv + {kinds['attention']} attention"
     if kinds["attention"]:
         width = Counter(w for kind, w, _, _ in found.units if kind == "attention").most_common(1)[0][0]
         blocks = kinds["feed_forward"] if kinds["feed_forward"] > 1 else kinds["attention"]
         return f"transformer {blocks} x {width}"
     if words["recurrent"]:
-        return f"recurrent {words['recurrent']} x {_widest(found, 'recurrent')}"
-    layers = " + ".join(f"{n} {what}" for n, what in ((convs, "conv"), (linears, "linear")) if n)
-    names = {part for tensor in found.spec.tensors for part in tensor.name.lower().split(".")}
+        stacked = sum(bool(re.fullmatch(r"weight_ih_l\d+", name)) for name in names)
+        return f"recurrent {max(stacked, words['recurrent'])} x {_widest(found, 'recurrent')}"
     if convs and (kinds["residual"] or names & {"downsample", "shortcut", "skip", "convshortcut"}):
         return f"ResNet-like {layers}"
-    if convs and _starts(names, _UP) and _starts(names, _DOWN):
+    if convs and both_ways:
         return f"U-Net-like {layers}" if words["transposed"] or not linears else f"autoencoder {layers}"
     if convs:
         return f"CNN {layers}"
