@@ -14,7 +14,18 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SHORT = "--batch 8 --repeats 5 --encoders sne nfn_hnp nfn_np neural_graph stat_nn".split()
+SHORT = [
+    "--batch",
+    "8",
+    "--repeats",
+    "5",
+    "--encoders",
+    "sne",
+    "nfn_hnp",
+    "nfn_np",
+    "neural_graph",
+    "stat_nn",
+]
 OPTIONS = {"encoders": SHORT, "netspace": ["--repeats", "3"]}
 SCRIPTS = {  # name -> seconds it may take
     "products": 60,
