@@ -8,7 +8,7 @@ from weightatlas.results import Record, hardware, versions
 from weightatlas.tracking import read_metrics
 
 _NAMES = {"test_acc": "test accuracy", "generalization_gap": "generalization gap"}
-_DRAWN = ("activation, refined", "activation", "sane, refined", "sane", "pca, refined")
+_DRAWN = ("sparse activation, refined", "activation, refined", "sane, refined", "sane", "pca, refined")
 
 
 def report_of(story: Story, command: str = "") -> ReportData:

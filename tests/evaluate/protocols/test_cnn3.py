@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from weightatlas.errors import DataError
-from weightatlas.evaluate.protocols import rebuild
+from weightatlas.evaluate.protocols import cnn3 as cnn3_bench
 from weightatlas.evaluate.protocols.cnn3 import cnn3
 from weightatlas.results import Record
 from weightatlas.zoo.recipe import load_recipe
@@ -36,7 +36,7 @@ def test_a_second_run_rebuilds_nothing(records, cache, out, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("something was measured again")
 
-    monkeypatch.setattr(rebuild, "rebuild_records", refuse)
+    monkeypatch.setattr(cnn3_bench, "rebuild_records", refuse)
     settings = {"recipe": "digits", "methods": ("activation", "trivial")}
     assert cnn3("smoke", out, (0,), cache, **settings) == records
     with pytest.raises(AssertionError, match="measured again"):

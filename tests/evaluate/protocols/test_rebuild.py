@@ -2,7 +2,8 @@
 
 import pytest
 
-from weightatlas.evaluate.protocols.rebuild import activation_encoder, rebuild_records, trial_of
+from weightatlas.evaluate.protocols.autoencoders import activation_encoder
+from weightatlas.evaluate.protocols.rebuild import rebuild_records, trial_of
 from weightatlas.evaluate.protocols.stage import Stage
 from weightatlas.weights.batch import weights_of
 from weightatlas.zoo.populate import populate

@@ -205,7 +205,7 @@ def _label(name: str, method: str, order: str) -> str:
 
 
 def _activation(there: Stage, seed: int, settings: GenerationConfig) -> Autoencoder:
-    from weightatlas.evaluate.protocols.rebuild import activation_encoder
+    from weightatlas.evaluate.protocols.autoencoders import activation_encoder
 
     return activation_encoder(there, seed=seed)
 

@@ -13,15 +13,17 @@ from weightatlas.encoders.base import Autoencoder
 from weightatlas.errors import ConfigError
 from weightatlas.evaluate.diversity import surroundings
 from weightatlas.evaluate.generation import Generation, judge_generated, trivial_sets
+from weightatlas.evaluate.protocols.autoencoders import (
+    activation_encoder,
+    pca_encoder,
+    sane_encoder,
+    sparse_encoder,
+)
 from weightatlas.evaluate.protocols.rebuild import (
     NAMES,
     Rebuilt,
     Trial,
-    activation_encoder,
-    pca_encoder,
     rebuild,
-    sane_encoder,
-    sparse_encoder,
     trial_of,
     trivial_charts,
 )

@@ -10,10 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightatlas.encoders.activation import Activation
 from weightatlas.encoders.base import Autoencoder
 from weightatlas.encoders.charts import Chart
 from weightatlas.evaluate.compression import Compressed
+from weightatlas.evaluate.protocols.autoencoders import (
+    activation_encoder,
+    pca_encoder,
+    sane_encoder,
+    sparse_encoder,
+)
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units
 from weightatlas.evaluate.protocols.sizes import rebuilt, rounded_sizes, shared_bits
 from weightatlas.evaluate.protocols.stage import Stage
@@ -27,7 +32,6 @@ from weightatlas.population.initialize import initialize
 from weightatlas.results import Kind, Record
 from weightatlas.runtime import generator_of, key_of
 from weightatlas.weights.batch import Weights, weights_of
-from weightatlas.weights.tokens import layout
 
 NAMES = {"activation_sparse": "sparse activation"}  # rows whose names differ from their encoder's
 
@@ -110,62 +114,6 @@ def rebuild(
     return found
 
 
-def activation_encoder(stage: Stage, ratio: float = 1.8, images: int = 512, seed: int = 0) -> Activation:
-    """Make activation codes for a zoo: its network, some of its training images, shares of its layers."""
-    encoder = _coder(stage, "activation", ratio, images, seed)
-    if not isinstance(encoder, Activation):
-        raise TypeError(f"the encoder 'activation' is a {type(encoder).__name__}")
-    return encoder
-
-
-def sparse_encoder(stage: Stage, ratio: float = 1.8, images: int = 512, seed: int = 0) -> Autoencoder:
-    """Make sparse activation codes for a zoo, with the images of `activation_encoder`."""
-    return _coder(stage, "activation_sparse", ratio, images, seed)
-
-
-def _coder(stage: Stage, name: str, ratio: float, images: int, seed: int) -> Autoencoder:
-    from weightatlas.encoders.io import create_encoder
-
-    pool = stage.pool.inputs
-    order = torch.randperm(len(pool), generator=generator_of("activation queries", seed))
-    encoder = create_encoder(name, stage.spec, ratio=ratio, images=min(images, len(pool)))
-    encoder.bind(stage.network, pool[order])
-    encoder.adapt(stage.train)
-    return encoder  # type: ignore[return-value]
-
-
-def latent_of(stage: Stage, ratio: float = 1.8) -> int:
-    """Numbers per token at which token codes have `ratio` parameters per number (the paper's 64 for CNN3)."""
-    return max(int(stage.spec.params / ratio / layout(stage.spec).tokens), 1)
-
-
-def pca_encoder(stage: Stage) -> Autoencoder:
-    """Fit per-layer PCA of tokens: the linear baseline, at the size of the other codes."""
-    from weightatlas.encoders.io import create_encoder
-
-    encoder = create_encoder("pca", stage.spec, latent=latent_of(stage))
-    encoder.adapt(stage.train)
-    return encoder  # type: ignore[return-value]
-
-
-def sane_encoder(
-    stage: Stage, seed: int, out: Path | None, passes: int | None = None, minutes: float | None = None
-) -> Autoencoder:
-    """Train SANE with the structural and the behavioral loss on the stage's training networks."""
-    from weightatlas.encoders.io import create_encoder
-    from weightatlas.fit import fit
-    from weightatlas.fit.presets import preset
-
-    chosen = preset("sane_small")
-    settings = {**chosen.settings, "latent": latent_of(stage)}
-    encoder = create_encoder(chosen.encoder, stage.spec, seed, **settings)
-    length = {"passes": passes, "minutes": minutes} if passes or minutes else {}
-    config = chosen.fit.replace(seed=seed, validate_every=0, **length)
-    engine = stage.population
-    fit(encoder, stage.weights("train"), config, out, queries=stage.pool, population=engine)
-    return encoder.eval()  # type: ignore[return-value]
-
-
 def trivial_charts(stage: Stage, trial: Trial, numbers: int, seed: int) -> Iterator[tuple[str, Chart]]:
     """Yield baselines of refinement: a random subspace of equal size, and fresh networks, wholly free.
 
@@ -181,7 +129,7 @@ def trivial_charts(stage: Stage, trial: Trial, numbers: int, seed: int) -> Itera
     keys = torch.tensor([key_of("fresh network", seed, i) for i in range(len(values))])
     # Of the rates 0.003, 0.01, 0.02 and 0.05 this one did best on validation networks, by far.
     fresh = initialize(stage.spec, keys, ["kaiming_normal"] * len(keys))
-    yield "fresh network", free_chart(fresh, lr=1e-2)
+    yield "fresh network", free_chart(fresh.to(values), lr=1e-2)
 
 
 def rebuild_records(
