@@ -10,7 +10,7 @@ from jaxtyping import Float
 from weightatlas.atomic import replacing
 from weightatlas.evaluate.meshes import Mesh
 
-_COLOR = (0.36, 0.52, 0.74)
+_COLOR = (0.55, 0.7, 0.9)
 
 
 def draw_meshes(path: str | Path, rows: Mapping[str, Sequence[Mesh | None]], title: str = "") -> Path:
@@ -73,9 +73,9 @@ def _draw(axis: Any, mesh: Mesh | None) -> None:
     light = LightSource(azdeg=315, altdeg=60)
     faces = Poly3DCollection(mesh.corners, facecolors=_COLOR, shade=True, lightsource=light)
     axis.add_collection3d(faces)
-    axis.set(xlim=(-0.65, 0.65), ylim=(-0.65, 0.65), zlim=(-0.65, 0.65))
-    axis.set_box_aspect((1, 1, 1), zoom=1.35)
-    axis.view_init(elev=18, azim=-60)
+    axis.set(xlim=(-0.9, 0.9), ylim=(-0.9, 0.9), zlim=(-0.9, 0.9))
+    axis.set_box_aspect((1, 1, 1), zoom=1.5)
+    axis.view_init(elev=15, azim=-60)
 
 
 def _save(figure: Any, path: str | Path) -> Path:

@@ -44,9 +44,11 @@ def test_rows_stand_beside_their_baselines(measured) -> None:
 
 def test_pictures_and_meshes_are_beside_the_results(measured) -> None:
     folder, _ = measured
-    assert (folder / "figures" / "netspace_shapes-smoke-primitives.png").stat().st_size > 1000
+    assert (
+        folder / "figures" / "netspace_shapes-smoke-primitives-netspace-trained.png"
+    ).stat().st_size > 1000
     meshes = sorted(path.name for path in (folder / "figures" / "meshes").iterdir())
-    assert "netspace_shapes-smoke-primitives-raw_weights-0.ply" in meshes
+    assert "netspace_shapes-smoke-primitives-netspace-trained-raw_weights-0.ply" in meshes
 
 
 def test_a_second_run_measures_nothing(measured, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +68,7 @@ def test_images_have_rows_of_their_own(tmp_path: Path) -> None:
     )
     named = {(r.method, r.metric): r.value for r in found}
     assert named["signal space, refined", "likeness"] > named["mean network", "likeness"]
-    assert (tmp_path / "figures" / "netspace_shapes-smoke-digit_images.png").exists()
+    assert (tmp_path / "figures" / "netspace_shapes-smoke-digit_images-signal_space-refined.png").exists()
 
 
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from weightatlas.errors import DataError
 from weightatlas.evaluate.meshes import Mesh, grid_values, mesh_of
-from weightatlas.evaluate.protocols.field_stage import FieldStage, slope_error
+from weightatlas.evaluate.protocols.field_stage import BENCH, FieldStage, slope_error
 from weightatlas.evaluate.renders import draw_images, draw_meshes
 from weightatlas.latent.interpolate import line
 from weightatlas.results import Record
@@ -24,9 +24,7 @@ def path_records(
     pairs: int,
     positions: int,
     seed: int,
-    bench: str,
-    folder: Path,
-    pictures: bool,
+    folder: Path | None,
 ) -> list[Record]:
     """Walk between the i-th and the i-th but last judged network, and draw the first walk.
 
@@ -38,9 +36,7 @@ def path_records(
         pairs: Walks.
         positions: Places on each.
         seed: In the records.
-        bench: In the records.
-        folder: Where pictures and meshes go.
-        pictures: Whether to make them.
+        folder: Where pictures and meshes go; none makes none.
     """
     count = min(pairs, len(there.values["test"]) // 2)
     at, records = torch.linspace(0, 1, positions), []
@@ -53,12 +49,13 @@ def path_records(
         if images:
             continue
         inner = there.fields(weights).unflatten(0, (count, positions))[:, 1:-1].flatten(0, 1)
-        about = {**there.about(bench, seed), "method": name, "n": count, "metric": "path slope error"}
+        about = {**there.about(seed), "method": name, "n": count, "metric": "path slope error"}
         kind = "baseline" if name == "raw weights" else "ours"
         records.append(Record.build({**about, "kind": kind, "value": float(slope_error(inner).mean())}))
-    if pictures and seed == 0:
+    if folder is not None and seed == 0:
         first = {name: weights[:positions] for name, weights in walks.items()}
-        path = folder / "figures" / f"{bench}-{there.tier}-{there.name}.png"
+        name = f"{BENCH}-{there.tier}-{there.name}-{_mark(next(iter(paths)))}.png"
+        path = folder / "figures" / name
         (draw_image_walk if images else draw_shape_walk)(there, first, path)
     return records
 
@@ -73,8 +70,7 @@ def draw_shape_walk(
         rows[name] = [_mesh(field, f"place {place} of '{name}'") for place, field in enumerate(fields)]
         for place, mesh in enumerate(rows[name]):
             if mesh is not None:
-                mark = name.replace(", ", "-").replace(" ", "_")
-                mesh.write(path.parent / "meshes" / f"{path.stem}-{mark}-{place}.ply")
+                mesh.write(path.parent / "meshes" / f"{path.stem}-{_mark(name)}-{place}.ply")
     draw_meshes(path, rows)
 
 
@@ -91,3 +87,8 @@ def _mesh(field: Float[Tensor, "side side side"], name: str) -> Mesh | None:
         return mesh_of(field, name, closed=True)
     except DataError:
         return None
+
+
+def _mark(name: str) -> str:
+    """Write the name of a row as part of a file name."""
+    return name.replace(", ", "-").replace(" ", "_")

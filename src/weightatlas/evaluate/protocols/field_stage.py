@@ -18,6 +18,7 @@ from weightatlas.weights.spec import NetworkSpec
 from weightatlas.zoo.fields import FieldRecipe, populate_fields, signals_of
 from weightatlas.zoo.zoo import Zoo
 
+BENCH = "netspace_shapes"
 PARTS = ("train", "val", "test")
 
 
@@ -116,9 +117,9 @@ class FieldStage:
         ]
         return torch.stack(pairs)
 
-    def about(self, bench: str, seed: int = 0) -> dict[str, Any]:
-        """Fields that all records of one bench and seed share."""
-        about = {"bench": bench, "tier": self.tier, "zoo": self.name, "seeds": (seed,)}
+    def about(self, seed: int = 0) -> dict[str, Any]:
+        """Fields that all records of one seed share."""
+        about = {"bench": BENCH, "tier": self.tier, "zoo": self.name, "seeds": (seed,)}
         return {**about, "n": len(self.values["test"]), "split": "signal"}
 
 

@@ -17,8 +17,9 @@ from weightatlas.encoders.implicit import Implicit, ImplicitConfig
 from weightatlas.encoders.io import create_encoder
 from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
 from weightatlas.errors import ConfigError
-from weightatlas.evaluate.protocols.field_pictures import path_records
-from weightatlas.evaluate.protocols.field_stage import FieldStage, field_stage
+from weightatlas.evaluate.protocols.field_pictures import Ends, path_records
+from weightatlas.evaluate.protocols.field_scores import judged, retrieved
+from weightatlas.evaluate.protocols.field_stage import BENCH, FieldStage, field_stage
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_on, settings_of
 from weightatlas.evaluate.protocols.stage import cache_of
 from weightatlas.fit.implicit import ImplicitFit, fit_implicit
@@ -27,12 +28,11 @@ from weightatlas.fit.space_step import SpaceQueries
 from weightatlas.latent.refine import RefineConfig, refine
 from weightatlas.objectives.space import SpaceConfig
 from weightatlas.objectives.views import ViewConfig
-from weightatlas.results import Kind, Record
+from weightatlas.results import Record
 from weightatlas.runtime import generator_of, key_of
 from weightatlas.weights.batch import Batch, Weights, weights_of
 from weightatlas.zoo.fields import field_recipe
 
-BENCH = "netspace_shapes"
 COLUMNS = (
     *("likeness", "likeness, 10th percentile", "parameters per code number"),
     *("nearest shape@1", "nearest shape@5", "class accuracy", "path slope error"),
@@ -151,14 +151,11 @@ def closed_records(there: FieldStage, seed: int, settings: ShapesConfig, folder:
     weights, positions = refined(there, chart, seed, settings)
     more = {"parameters per code number": there.spec.params / chart.numbers}
     embeddings = [encoder.embed(_batch(there, part)) for part in ("train", "test")]
-    paths = {"signal space, refined": (positions, chart.decode), "raw weights": (test.values, lambda x: x)}
     return [
         *judged(there, there.fields(plain), "signal space", "ours", seed, more),
         *judged(there, there.fields(weights), "signal space, refined", "ours", seed, more),
         *retrieved(there, embeddings, "signal space, refined", "ours", seed),
-        *path_records(
-            there, paths, settings.pairs, settings.positions, seed, BENCH, folder, settings.pictures
-        ),
+        *walked(there, "signal space, refined", chart, positions, seed, settings, folder),
     ]
 
 
@@ -202,12 +199,14 @@ def trained_records(there: FieldStage, seed: int, settings: ShapesConfig, folder
         codes = encoder.eval().encode(weights_of(there.values["test"], there.spec)).codes
         plain = encoder.decode(codes, there.spec).weights
         embeddings = [encoder.embed(_batch(there, part)) for part in ("train", "test")]
-    weights, _ = refined(there, encoder.chart(codes, there.spec), seed, settings)
+    chart = encoder.chart(codes, there.spec)
+    weights, _ = refined(there, chart, seed, settings)
     more = {"parameters per code number": there.spec.params / settings.small}
     return [
         *judged(there, there.fields(plain), "netspace, trained", "ours", seed, more),
         *judged(there, there.fields(weights), "netspace, trained and refined", "ours", seed, more),
         *retrieved(there, embeddings, "netspace, trained", "ours", seed),
+        *walked(there, "netspace, trained", chart, chart.start, seed, settings, folder),
     ]
 
 
@@ -251,46 +250,22 @@ def refined(
     return found.weights, found.positions
 
 
-def judged(
+def walked(
     there: FieldStage,
-    fields: Float[Tensor, "networks *cells"],
     method: str,
-    kind: Kind,
-    seed: int = 0,
-    more: dict[str, float] | None = None,
+    chart: Chart,
+    ends: Float[Tensor, "networks numbers"],
+    seed: int,
+    settings: ShapesConfig,
+    folder: Path,
 ) -> list[Record]:
-    """Compare what rebuilt networks represent with their originals."""
-    alike = there.likeness(fields, there.test_fields).double()
-    numbers = {
-        "likeness": float(alike.mean()),
-        "likeness, 10th percentile": float(alike.quantile(0.1)),
-        **(more or {}),
+    """Walk between codes, and between the raw weights of the same networks."""
+    paths: dict[str, Ends] = {
+        method: (ends, chart.decode),
+        "raw weights": (there.values["test"], lambda x: x),
     }
-    about = {**there.about(BENCH, seed), "method": method, "kind": kind}
-    spread = {"likeness": float(alike.std())}
-    return [
-        Record.build({**about, "metric": name, "value": value, "spread": spread.get(name)})
-        for name, value in numbers.items()
-    ]
-
-
-def retrieved(
-    there: FieldStage,
-    embeddings: Sequence[Float[Tensor, "networks dim"]],
-    method: str,
-    kind: Kind,
-    seed: int = 0,
-) -> list[Record]:
-    """Is the most similar training shape among the nearest embeddings, is the nearest of the same class?"""
-    gallery, asked = embeddings
-    order = torch.cdist(asked, gallery).argsort(1)
-    best = there.overlaps.argmax(1, keepdim=True)
-    numbers = {f"nearest shape@{k}": float((order[:, :k] == best).any(1).float().mean()) for k in (1, 5)}
-    classes, own = (torch.from_numpy(there.labels(part).copy()) for part in ("train", "test"))
-    if len(classes.unique()) > 1:
-        numbers["class accuracy"] = float((classes[order[:, 0].cpu()] == own).float().mean())
-    about = {**there.about(BENCH, seed), "method": method, "kind": kind}
-    return [Record.build({**about, "metric": name, "value": value}) for name, value in numbers.items()]
+    sizes = settings.pairs, settings.positions
+    return path_records(there, paths, *sizes, seed, folder if settings.pictures else None)
 
 
 def _batch(there: FieldStage, part: str) -> Batch:
