@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from weightatlas.report.exhibits import _AT as AT
-from weightatlas.report.exhibits import draw, gathered, write_beside
+from weightatlas.report.exhibits import apart, draw, gathered, write_beside
 from weightatlas.results import Record
 
 
@@ -56,3 +56,13 @@ def test_a_figure_is_a_document_beside_its_results(tmp_path: Path):
     assert "--c1: #" in path.read_text()
     assert write_beside(tmp_path / "s.json", records("m{}", {1: 2.0}), "nothing") is None
     assert not (tmp_path / "s.svg").exists()
+
+
+def test_sorts_of_methods_have_panels_of_their_own():
+    rows = {"mnist: made": {0.0: 0.1}, "letters: made": {0.0: 0.2}, "letters: zoo": {0.0: 0.3}}
+    assert apart({"accuracy": rows}) == {
+        "mnist: accuracy": {"made": {0.0: 0.1}},
+        "letters: accuracy": {"made": {0.0: 0.2}, "zoo": {0.0: 0.3}},
+    }
+    one = {"accuracy": {"new head: made": {0.0: 0.1}, "new head: zoo": {0.0: 0.2}}}
+    assert apart(one) == one

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _AT = re.compile(r"^(?P<name>.+) at (?P<percent>[\d.]+) %$")
 _AFTER = re.compile(r"^(?P<name>.+) after (?:pass )?(?P<turn>\d+)$")
 _BOX = (5.0, 25.0, 50.0, 75.0, 95.0)
+_ROW = 3  # panels side by side
 
 Table = dict[str, dict[str, dict[float, float]]]
 """Number -> method -> percentage or turn -> value."""
@@ -30,13 +31,16 @@ def draw(records: Sequence[Record], label: str) -> str | None:
     own = summarize(record for record in records if record.kind != "published")
     boxes, curves = gathered(own, _AT, "percent"), gathered(own, _AFTER, "turn")
     boxes = {name: rows for name, rows in boxes.items() if all(set(_BOX) <= set(q) for q in rows.values())}
+    curves = apart(curves)
     curves = {name: rows for name, rows in curves.items() if max(len(turns) for turns in rows.values()) > 1}
     count = len(boxes) + len(curves)
     if not count:
         return None
-    longest = max(len(rows) for rows in [*boxes.values(), *curves.values()])
+    wide, lines = min(count, _ROW), -(-count // _ROW)
+    tall = max([1.2 + 0.42 * len(rows) for rows in boxes.values()], default=0.0)
+    tall = max([tall, *(3.0 + 0.2 * len(rows) for rows in curves.values())])
     with svg.style():
-        figure, panels = svg.panels(count, width=max(4.6 * count, 7.0), height=max(1.2 + 0.42 * longest, 3.0))
+        figure, panels = svg.panels(count, max(4.6 * wide, 7.0), lines * tall, _ROW)
         for axes, (name, rows) in zip(panels, boxes.items(), strict=False):
             _boxes(axes, name, rows)
         for axes, (name, rows) in zip(panels[len(boxes) :], curves.items(), strict=True):
@@ -78,6 +82,19 @@ def gathered(records: Sequence[Record], pattern: re.Pattern[str], place: str) ->
     return found
 
 
+def apart(curves: Table) -> Table:
+    """Give methods of several sorts, as in "mnist: made" and "letters: made", panels of their own."""
+    found: Table = {}
+    for name, rows in curves.items():
+        sorts = {method.partition(": ")[0] for method in rows if ": " in method}
+        for method, points in rows.items():
+            sort, _, rest = method.partition(": ")
+            split = len(sorts) > 1 and rest
+            panel, row = (f"{sort}: {name}", rest) if split else (name, method)
+            found.setdefault(panel, {})[row] = points
+    return found
+
+
 def _boxes(axes: "Axes", name: str, rows: dict[str, dict[float, float]]) -> None:
     """Draw a row per method: 5 to 95 % as a line, 25 to 75 % as a box, a mark at the median."""
     for row, points in enumerate(rows.values()):
@@ -101,4 +118,4 @@ def _curves(axes: "Axes", name: str, rows: dict[str, dict[float, float]]) -> Non
         values = [points[turn] for turn in turns]
         axes.plot(turns, values, color=color, label=method, marker="o", markersize=3, dashes=dashes)
     axes.set(xlabel="pass or epoch", title=name)
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.2))  # below: curves may run anywhere inside

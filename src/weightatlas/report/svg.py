@@ -59,19 +59,25 @@ def style() -> Iterator[None]:
         yield
 
 
-def panels(count: int, width: float = 8.4, height: float = 3.3) -> "tuple[Figure, list[Axes]]":
+def panels(
+    count: int, width: float = 8.4, height: float = 3.3, columns: int | None = None
+) -> "tuple[Figure, list[Axes]]":
     """Make a figure with panels side by side; call it inside `style`.
 
     Args:
         count: Number of panels.
         width: Width of the whole figure in inches.
         height: Its height in inches.
+        columns: Panels in a row; all by default.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, count, squeeze=False)
-    return figure, list(axes[0])
+    columns = min(columns or count, count)
+    axes = list(figure.subplots(-(-count // columns), columns, squeeze=False).flat)
+    for empty in axes[count:]:
+        empty.set_axis_off()
+    return figure, axes[:count]
 
 
 def to_svg(figure: "Figure", label: str) -> str:
