@@ -8,7 +8,7 @@ import torch
 
 from weightatlas.errors import DataError, FileError
 from weightatlas.tasks import voxels
-from weightatlas.tasks.voxels import modelnet_shapes, of_solids
+from weightatlas.tasks.voxels import furniture_shapes, of_solids
 
 
 def block(low: int, high: int) -> np.ndarray:
@@ -57,17 +57,17 @@ def test_what_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(DataError, match="1 shapes and 2 names"):
         of_solids(block(3, 9)[None], ["a", "b"])
     monkeypatch.delenv("WEIGHTATLAS_DATA", raising=False)
-    modelnet_shapes.cache_clear()
+    furniture_shapes.cache_clear()
     with pytest.raises(DataError, match="WEIGHTATLAS_DATA is not set"):
-        modelnet_shapes()
+        furniture_shapes()
     monkeypatch.setenv("WEIGHTATLAS_DATA", str(tmp_path))
     bits = np.packbits(np.stack([block(3, 9), block(2, 9), block(3, 9)]).reshape(3, -1), axis=1)
     np.savez(tmp_path / voxels.FILE, chair_solid=bits)
-    assert len(modelnet_shapes()) == 2
+    assert len(furniture_shapes()) == 2
     with pytest.raises(DataError, match="no shapes of class 'monitor'"):
-        modelnet_shapes(("monitor",))
-    modelnet_shapes.cache_clear()
+        furniture_shapes(("monitor",))
+    furniture_shapes.cache_clear()
     (tmp_path / voxels.FILE).write_bytes(b"PK damaged")
     with pytest.raises(FileError, match="cannot be read as npz"):
-        modelnet_shapes()
-    modelnet_shapes.cache_clear()
+        furniture_shapes()
+    furniture_shapes.cache_clear()

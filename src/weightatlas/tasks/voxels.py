@@ -93,7 +93,7 @@ def _signed_distance(solid: Bool[np.ndarray, "side side side"]) -> Float[np.ndar
 
 
 @lru_cache(maxsize=2)
-def modelnet_shapes(classes: tuple[str, ...] = ("chair",)) -> VoxelShapes:
+def furniture_shapes(classes: tuple[str, ...] = ("chair",)) -> VoxelShapes:
     """Read the distinct shapes of ModelNet10 classes from the voxel file in $WEIGHTATLAS_DATA: 839 chairs.
 
     Args:

@@ -23,7 +23,7 @@ from weightatlas.symmetry.verify import spec_of
 from weightatlas.tasks.fields import Fields, PointConfig, image_fields
 from weightatlas.tasks.primitives import draw_primitives
 from weightatlas.tasks.task import create_task
-from weightatlas.tasks.voxels import modelnet_shapes
+from weightatlas.tasks.voxels import furniture_shapes
 from weightatlas.weights.spec import NetworkSpec
 from weightatlas.weights.vector import signature_of
 from weightatlas.zoo.header import (
@@ -141,7 +141,7 @@ def signals_of(recipe: FieldRecipe) -> Fields:
     if recipe.source in ("digits", "mnist", "fashion_mnist"):
         found: Fields = image_fields(create_task(recipe.source))
     else:
-        found = modelnet_shapes(("chair", "monitor") if recipe.source == "furniture" else ("chair",))
+        found = furniture_shapes(("chair", "monitor") if recipe.source == "furniture" else ("chair",))
     order = numpy_generator_of("fields", recipe.source, recipe.seed).permutation(len(found))
     return found.take(order[: recipe.count or len(found)])
 
