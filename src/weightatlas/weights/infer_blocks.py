@@ -31,8 +31,13 @@ def follows(before: tuple[int, Unit], after: tuple[int, Unit]) -> bool:
     (place, a), (next_place, b) = before, after
     if a.width_out == b.width_in:
         return not (a.spatial and b.first == "linear" and next_place - place < 3)
-    fits = a.spatial and b.width_in % a.width_out == 0 and a.width_out > 1
+    fits = a.spatial and b.width_in % a.width_out == 0 and a.width_out > 1 and not pooled(a, b)
     return fits and (b.first == "linear" or b.kind == "norm") and next_place - place >= 3 - (b.layers == 0)
+
+
+def pooled(before: Unit, after: Unit) -> bool:
+    """Tell whether what looks like a flatten may be two or three global poolings side by side."""
+    return after.width_in in (2 * before.width_out, 3 * before.width_out)
 
 
 def parts_of(node: Module) -> dict[str, Module]:

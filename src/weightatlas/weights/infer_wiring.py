@@ -1,16 +1,19 @@
 """Which open axes of a network's units must move together, and which of that is certain.
 
 Tying all axes of one width by one permutation is right whatever the wiring, as long as every producer
-and consumer of that width is known and none of them is the network's input or output: sums, repetitions
-and branches without tensors of their own keep such a permutation. So wirings that cannot be told apart
-are covered by one, coarser, group; where a producer or consumer is in doubt, the axes are fixed.
+and consumer of that width is known and none of them is the network's input or output: sums of equal widths,
+repetitions and branches without tensors of their own keep such a permutation. So wirings that cannot be told
+apart are covered by one, coarser, group; where a producer or consumer is in doubt, or where a shortcut may
+add a part of another width, the axes are fixed.
 """
 
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from weightatlas.weights.axes import Line, fix, is_fixed, length, stretch, unify
+from weightatlas.weights.infer_blocks import pooled
 from weightatlas.weights.infer_layers import Reader, Unit
+from weightatlas.weights.infer_shortcuts import unequal_sums
 
 _HEADS = {"head", "heads", "classifier", "logits", "policy", "value", "actor", "critic", "pi", "action", "q"}
 _IMAGE = 4  # a conv that reads at most so many channels reads the image
@@ -51,7 +54,10 @@ class Wirer:
         if self.main:
             self.result.chain = self._is_chain()
             widths = self._chain_widths() if self.result.chain else self._branch_widths()
-            for width in sorted(widths):
+            read = {unit.width_in for unit in self.main} | {before.width_out for before, _ in self.flattened}
+            sums = unequal_sums(self.main[:-1], read)
+            self.result.doubts |= {width: reason for width, reason in sums.items() if width in widths}
+            for width in sorted(widths - set(sums)):
                 self._decide(width)
         self._fix_rest()
         return self.result
@@ -80,7 +86,8 @@ class Wirer:
         if before.width_out == after.width_in:
             return int(before.spatial or after.first != "conv")
         fits = before.spatial and after.first == "linear" and before.width_out > 1
-        return after.width_in // before.width_out if fits and after.width_in % before.width_out == 0 else 0
+        fits = fits and after.width_in % before.width_out == 0
+        return after.width_in // before.width_out if fits and not pooled(before, after) else 0
 
     def _chain_widths(self) -> set[int]:
         widths = {unit.width_out for unit in self.main} | {unit.width_out for unit in self.sources}
@@ -165,7 +172,8 @@ class Wirer:
         for before, after in self.flattened:
             if before.width_out == width and before.out is not None and after.source is not None:
                 unify(stretch(before.out, after.width_in // width), after.source)
-        doubt = ""
+        bound = [a.width_out for a, b in self.flattened if b.width_in == width]
+        doubt = "it is a flatten of channels that are fixed" if set(bound) - self.result.free else ""
         for unit in self.units:
             if unit.kind in ("norm", "scale", "token") and unit.width_out == width:
                 lines.append(unit.out or ())
