@@ -10,14 +10,14 @@ from safetensors.torch import load_file, save_file
 
 from weightatlas.atomic import replacing, write_text
 from weightatlas.encoders import activation as _activation  # noqa: F401 (registers "activation")
-from weightatlas.encoders import activation_sparse as _activation_sparse  # noqa: F401
+from weightatlas.encoders import activation_sparse as _activation_sparse  # noqa: F401 (registers its name)
 from weightatlas.encoders import deep_sets as _deep_sets  # noqa: F401 (registers "deep_sets")
 from weightatlas.encoders import dng as _dng  # noqa: F401 (registers "dng")
 from weightatlas.encoders import dws as _dws  # noqa: F401 (registers "dws")
 from weightatlas.encoders import hyper_release as _hyper_release  # noqa: F401 (registers its name)
 from weightatlas.encoders import hyper_representation as _hyper  # noqa: F401 (registers its name)
-from weightatlas.encoders import linear as _linear  # noqa: F401 (registers "pca")
 from weightatlas.encoders import implicit as _implicit  # noqa: F401 (registers "implicit")
+from weightatlas.encoders import linear as _linear  # noqa: F401 (registers "pca")
 from weightatlas.encoders import mlp as _mlp  # noqa: F401 (registers "mlp")
 from weightatlas.encoders import netspace as _netspace  # noqa: F401 (registers "netspace")
 from weightatlas.encoders import netspace_exact as _exact  # noqa: F401 (registers "netspace_exact")
