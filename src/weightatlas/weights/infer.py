@@ -52,8 +52,9 @@ def infer(
     dropout, flatten, softmax); a local response norm, a channel shuffle, or a group norm without scale
     between two layers of one Sequential cannot be seen. Sums without tensors are thought of where they add
     equal widths, and where they slice or pad across two layers or inside a list of layers; not seen are
-    padded sums around one layer with a name of its own, or with the input or output of the network. A
-    module is traced instead, and the graph of an ONNX file is followed.
+    padded sums around one layer with a name of its own, with the input or output of the network, or in a
+    list that holds activations between its layers, as a Sequential does. A module is traced instead, and
+    the graph of an ONNX file is followed.
 
     Example:
         >>> import torch
