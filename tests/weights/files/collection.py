@@ -80,7 +80,9 @@ def zip_bytes(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> by
     def write(out: io.BytesIO) -> None:
         with zipfile.ZipFile(out, "w", method) as archive:
             for name, data in members.items():
-                archive.writestr(name, data)
+                info = zipfile.ZipInfo(name)  # given as a name, an empty one would be refused
+                info.compress_type = method
+                archive.writestr(info, data)
 
     return bytes_of(write)
 

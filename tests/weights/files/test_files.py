@@ -1,8 +1,10 @@
 """Small files that ask for a lot of work are read or refused after little of it, whatever the clock says."""
 
+import json
+
 import pytest
 
-from tests.weights.files import attacks
+from tests.weights.files import attacks, collection
 from tests.weights.files.crafted import crafted
 from tests.weights.files.fuzz import Fuzz
 from weightatlas.errors import FileError
@@ -81,3 +83,16 @@ def test_crafted_files_end_in_a_named_error_or_are_read(tmp_path):
     outcomes = [fuzz.read(*case).split(":")[0] for case in cases]
     assert set(outcomes) == {"read", "refused"}
     assert crafted(3) == crafted(3)
+
+
+def test_shards_with_endless_names_are_missing(tmp_path):
+    index = {"weight_map": {"a": "x" * 5000 + ".safetensors"}}
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text(json.dumps(index))
+    with pytest.raises(FileError, match=r"The shard x+ is missing"):
+        read_checkpoint(path)
+
+
+def test_members_without_a_name_are_read_or_refused(tmp_path):
+    with pytest.raises(FileError):
+        read(tmp_path, "a.zip", collection.zip_bytes({"": b"1"}))

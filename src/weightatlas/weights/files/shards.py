@@ -82,9 +82,16 @@ def _check_files(path: Path, files: list[str]) -> None:
         place = Path(file)
         if place.is_absolute() or ".." in place.parts or "\0" in file:
             problems.append(f"The shard '{file[:100]}' is outside the folder of the index and was not opened")
-        elif not (path.parent / file).exists():
+        elif not _exists(path.parent / file):
             problems.append(f"The shard {file[:100]} is missing")
     gather(FileError, problems, where=f"In {path}.", todo="Download all shards into the folder of the index.")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file system takes, thousands of letters long
+        return False
 
 
 def _join(files: list[Path], stack: ExitStack) -> Content:
