@@ -1,7 +1,9 @@
 """Small files that ask for a lot of work are read or refused after little of it, whatever the clock says."""
 
+import io
 import json
 
+import numpy as np
 import pytest
 
 from tests.weights.files import attacks, collection
@@ -96,3 +98,11 @@ def test_shards_with_endless_names_are_missing(tmp_path):
 def test_members_without_a_name_are_read_or_refused(tmp_path):
     with pytest.raises(FileError):
         read(tmp_path, "a.zip", collection.zip_bytes({"": b"1"}))
+
+
+def test_empty_arrays_with_endless_axes_are_refused(tmp_path):
+    file = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": (2**62, 0, 2)}
+    np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(FileError, match="4611686018427387904"):
+        read(tmp_path, "a.npy", file.getvalue())

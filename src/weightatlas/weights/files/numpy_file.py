@@ -28,6 +28,7 @@ _DAMAGE = (
     RecursionError,
     TokenError,
 )
+LONGEST = 2**40  # entries of an axis; empty arrays may claim axes whose product no tensor can count
 
 
 def read_npz(archive: Archive) -> dict[str, Leaf | Opaque]:
@@ -81,7 +82,7 @@ def _header(
         raise damaged(path, str(error), "numpy file") from None
     if dtype.hasobject:
         return None
-    if len(shape) > 32 or any(type(n) is not int or n < 0 for n in shape):
+    if len(shape) > 32 or not all(type(n) is int and 0 <= n < LONGEST for n in shape):
         raise damaged(path, f"It has an array of shape {shape}.", "numpy file")
     if prod(shape) * dtype.itemsize != size - start:
         needed = f"{prod(shape) * dtype.itemsize:,} bytes; it has {size - start:,}"
