@@ -167,3 +167,10 @@ def test_large_inputs_are_taken_a_few_networks_at_a_time(monkeypatch: pytest.Mon
     encoder.bind(network)
     torch.testing.assert_close(encoder.reconstruct(weights_of(values, spec)), whole, atol=1e-4, rtol=1e-3)
     assert encoder.chunk == 1
+
+
+@pytest.mark.parametrize("name", ["activation", "activation_sparse"])
+def test_layouts_without_a_layer_to_code_are_refused(name: str) -> None:
+    spec = spec_of(nn.Sequential(nn.LayerNorm(4), nn.ReLU()), (4,))
+    with pytest.raises(SpecError, match="this layout has none"):
+        create_encoder(name, spec)

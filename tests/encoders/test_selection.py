@@ -50,3 +50,13 @@ def test_parts_with_larger_numbers_keep_more() -> None:
 def test_a_budget_that_pays_for_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="8 numbers do not pay for keeping some of 103"):
         even_kept(PLACES, 1, 8)
+
+
+def test_many_parts_of_one_number_do_not_break_the_budget() -> None:
+    places = [slice(i, i + 1) for i in range(9)] + [slice(9, 509), slice(509, 1009)]
+    budget = 11 + words_of_marks(1009)
+    for kept in (
+        even_kept(places, 0, budget),
+        share_kept(torch.randn(4, 1009), torch.ones(1009), places, 0, budget),
+    ):
+        assert [int(kept[place][0]) for place in places] == [1] * 11

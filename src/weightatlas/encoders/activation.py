@@ -86,6 +86,11 @@ class Activation(Autoencoder):
             raise SpecError("The encoder 'activation' needs a traced layout with an input shape.")
         self.settings, self.layout = config, spec
         self.layers = coded_layers(spec)
+        if not self.layers:
+            raise SpecError(
+                f"The encoder '{self.name}' codes dense layers and plain convolutions; this layout has none.",
+                todo="Pick another autoencoder, for example 'sane' or 'pca'.",
+            )
         self.budget = int(spec.params / config.ratio)
         coded = {name for layer in self.layers for name in layer.names}
         self.kept = [tensor for tensor in spec.tensors if tensor.name not in coded]

@@ -15,9 +15,9 @@ WORD = 32  # bits of a number, and marks that take the room of one
 class Selection:
     """Keeps the largest numbers of every part of a code and sets the others to zero.
 
-    Numbers of trained layers vary from neuron to neuron and network to network like draws of a bell curve:
-    the larger half holds nine tenths of the energy, whichever half that is. Leaving out the same
-    coordinates everywhere keeps only what these hold on average.
+    If numbers vary from neuron to neuron and network to network like draws of a bell curve, their larger half
+    holds nine tenths of the energy, whichever half that is. Leaving out the same coordinates everywhere
+    keeps only what these hold on average.
 
     Args:
         unit: Numbers are compared in this unit.
@@ -69,17 +69,10 @@ def even_kept(places: list[slice], whole: int, budget: int) -> Int[Tensor, " num
     Raises:
         ConfigError: The budget does not pay for the marks and one number of every part.
     """
-    sizes = [place.stop - place.start for place in places]
-    numbers, free = sum(sizes), sum(sizes[whole:])
-    left = budget - words_of_marks(numbers) - (numbers - free)
-    if left < len(sizes[whole:]):
-        raise ConfigError(
-            f"{budget} numbers do not pay for keeping some of {numbers} and for saying which.",
-            todo="Lower the ratio.",
-        )
-    share = min(left / max(free, 1), 1.0)
-    counts = [size if part < whole else max(int(size * share), 1) for part, size in enumerate(sizes)]
-    return torch.tensor(counts).repeat_interleave(torch.tensor(sizes))
+    sizes, left = _sizes(places), _left(places, whole, budget)
+    share = min(left / max(sum(sizes[whole:]), 1), 1.0)
+    counts = _within([max(int(size * share), 1) for size in sizes[whole:]], left)
+    return torch.tensor([*sizes[:whole], *counts]).repeat_interleave(torch.tensor(sizes))
 
 
 def share_kept(
@@ -104,15 +97,35 @@ def share_kept(
     Raises:
         ConfigError: The budget does not pay for the marks and one number of every part.
     """
-    kept = even_kept(places, whole, budget)
-    numbers, free = len(unit), places[whole:]
-    start = free[0].start if free else numbers
-    left = budget - words_of_marks(numbers) - start
-    size = (codes / unit).abs()
-    if not free or left >= numbers - start:
-        return kept
+    sizes, left = _sizes(places), _left(places, whole, budget)
+    start, size = sum(sizes[:whole]), (codes / unit).abs()
+    if left >= len(unit) - start:
+        return even_kept(places, whole, budget)
     threshold = size[:, start:].flatten().sort(descending=True).values[left * len(codes)]
     above = (size > threshold).sum(0)
-    for place in free:
-        kept[place] = max(int(above[place].sum()) // len(codes), 1)
-    return kept
+    counts = [max(int(above[place].sum()) // len(codes), 1) for place in places[whole:]]
+    counts = [*sizes[:whole], *_within(counts, left)]
+    return torch.tensor(counts).repeat_interleave(torch.tensor(sizes)).to(codes.device)
+
+
+def _sizes(places: list[slice]) -> list[int]:
+    return [place.stop - place.start for place in places]
+
+
+def _left(places: list[slice], whole: int, budget: int) -> int:
+    """Numbers to share among the parts that are not kept whole, once marks are paid."""
+    sizes = _sizes(places)
+    left = budget - words_of_marks(sum(sizes)) - sum(sizes[:whole])
+    if left < len(sizes[whole:]):
+        raise ConfigError(
+            f"{budget} numbers do not pay for keeping some of {sum(sizes)} and for saying which.",
+            todo="Lower the ratio.",
+        )
+    return left
+
+
+def _within(counts: list[int], most: int) -> list[int]:
+    """Take from the largest counts what small parts, which keep at least one number, have too much."""
+    while sum(counts) > most:
+        counts[counts.index(max(counts))] -= 1
+    return counts

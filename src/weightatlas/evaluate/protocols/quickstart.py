@@ -19,6 +19,7 @@ from weightatlas.evaluate.protocols.autoencoders import (
     sane_encoder,
     sparse_encoder,
 )
+from weightatlas.evaluate.protocols.downstream import imitators
 from weightatlas.evaluate.protocols.rebuild import (
     NAMES,
     Rebuilt,
@@ -29,16 +30,14 @@ from weightatlas.evaluate.protocols.rebuild import (
 )
 from weightatlas.evaluate.protocols.stage import Stage
 from weightatlas.evaluate.ranking import rank
-from weightatlas.latent.charts import chart_of, free_chart
-from weightatlas.latent.imitate import imitate, imitations
+from weightatlas.latent.charts import chart_of
 from weightatlas.latent.refine import RefineConfig
 from weightatlas.latent.sample import choose_anchors, generate
 from weightatlas.latent.samplers import SampleConfig
-from weightatlas.population.initialize import initialize
 from weightatlas.predict.property import PropertyPredictor
 from weightatlas.progress import track
 from weightatlas.results import Kind, Record, append_records, stamped
-from weightatlas.runtime import generator_of, key_of
+from weightatlas.runtime import generator_of
 from weightatlas.weights.batch import weights_of
 from weightatlas.zoo.populate import populate
 from weightatlas.zoo.recipe import load_recipe
@@ -184,7 +183,13 @@ def _generate(story: Story, size: Size, seed: int) -> None:
     anchors = stage.train_values[choose_anchors(stage.train.labels["val_acc"])]
     generator = generator_of("quickstart", seed)
     trivial = trivial_sets(anchors, size.generated, generator, stage.spec)
-    trivial["fresh networks that imitate"] = _imitating(stage, anchors, None, size, seed)
+    pool, config = stage.pool.inputs, RefineConfig(steps=size.steps, seed=seed)
+    outputs, source = (
+        stage.population.outputs_no_grad(anchors, pool),
+        generator_of("quickstart imitation", seed),
+    )
+    ours, fresh = imitators(stage.population, anchors, outputs, pool, size.generated, source, config)
+    trivial["fresh networks that imitate"] = fresh
     sets: dict[str, Float[Tensor, "networks params"]] = {}
     with track(2, "Generating networks") as bar:
         for method in ("activation", "sane"):
@@ -203,23 +208,8 @@ def _generate(story: Story, size: Size, seed: int) -> None:
             )
             sets[f"{method}, KDE around anchors"] = around
             bar.advance(note=method)
-    sets["noise that imitates anchors"] = _imitating(stage, anchors, 0.4, size, seed)
+    sets["noise that imitates anchors"] = ours
     known = surroundings(stage.train_values, stage.spec, lineage=stage.lineage("train"))
     everything = {**sets, **trivial}
     story.generated = judge_generated(everything, stage.exam, stage.train_values, known, tuple(trivial))
     story.records += [record for part in story.generated for record in part.records(**about)]
-
-
-def _imitating(
-    stage: Stage, anchors: Float[Tensor, "anchors params"], sigma: float | None, size: Size, seed: int
-) -> Float[Tensor, "networks params"]:
-    """Let noise around anchors, or fresh networks, learn to answer like mixtures of anchors."""
-    pool, generator = stage.pool.inputs, generator_of("quickstart imitation", str(sigma), seed)
-    config = RefineConfig(steps=size.steps, seed=seed)
-    if sigma is not None:
-        work = (anchors, stage.spec, stage.population, pool, size.generated, generator, sigma)
-        return imitations(*work, config=config)
-    keys = torch.tensor([key_of("quickstart imitation", seed, i) for i in range(size.generated)])
-    chart = free_chart(initialize(stage.spec, keys, ["kaiming_normal"] * len(keys)), lr=1e-2)
-    outputs, parents = stage.population.outputs_no_grad(anchors, pool), min(5, len(anchors))
-    return imitate(chart, stage.population, outputs, pool, generator, parents, config).weights
