@@ -34,6 +34,20 @@ class Branches(nn.Module):
         return self.head(self.norm(torch.cat([a, b], dim=1)).mean((2, 3)))
 
 
+class Parts(nn.Module):
+    """Slices of channels and of features: the middle, the end, all of them, more than there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv2d(2, 6, 3), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a = self.first(x)
+        b = torch.cat([torch.relu(a[:, 1:4]) + a[:, -3:], torch.relu(a[:, :]), a[:, 4:9]], dim=1)
+        features = b.mean((2, 3))
+        return self.head(torch.tanh(features[:, 2:10]))
+
+
 class WrittenOver(nn.Module):
     """Rectifies in place what it then adds."""
 
@@ -88,6 +102,7 @@ CASES = {
     "average": (lambda: _stack(nn.Conv2d(2, 4, 3), nn.AvgPool2d(2), nn.LeakyReLU(0.2, inplace=True)), IMAGES),
     "norm": (lambda: _stack(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU()), IMAGES),
     "branches": (Branches, IMAGES),
+    "parts": (Parts, IMAGES),
     "leaky": (lambda: _stack(nn.Conv2d(2, 4, 3), nn.LeakyReLU(0.01), nn.Conv2d(4, 4, 2)), IMAGES),
     "siren": (lambda: create_network("siren", coordinates=6, outputs=3, hidden=[5, 4]), (6,)),
     "norm 1d": (lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)), (6,)),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from weightatlas.population.operations import Grads, NoProgram, Operation, Tape, leaves_of
-from weightatlas.population.operations_pointwise import BatchNorm, Concat, Dropout, Flatten
+from weightatlas.population.operations_pointwise import BatchNorm, Channels, Concat, Dropout, Flatten
 
 aten = torch.ops.aten
 
@@ -129,5 +129,11 @@ class ImageDropout(Dropout):
 
 class ImageConcat(Concat):
     """Join values along the channels or features."""
+
+    axis = -1
+
+
+class ImageChannels(Channels):
+    """Some neighbouring channels or features of a value."""
 
     axis = -1

@@ -1,4 +1,4 @@
-"""Operations that keep or merge shapes: activations, norms, dropout, flatten, add, concat."""
+"""Operations that keep or merge shapes: activations, norms, dropout, flatten, add, concat, channels."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -162,6 +162,32 @@ class Concat(Operation):
         saved = tape.saved[self.key]
         parts = grad.split([width for _, width in saved], dim=self.axis)
         return tuple(summed(p, count).contiguous() for p, (count, _) in zip(parts, saved, strict=True))
+
+
+class Channels(Operation):
+    """Some neighbouring channels or features of a value."""
+
+    frees_output, frees_input = True, True
+    axis: ClassVar[int] = 1
+
+    def __init__(self, name: str, part: slice) -> None:
+        super().__init__(name)
+        self.part = part
+
+    def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
+        tape.saved[self.key] = (xs[0].shape,)
+        piece = self.cut(xs[0])
+        return tape.room(self, piece.shape, piece).copy_(piece)
+
+    def cut(self, x: Tensor) -> Tensor:
+        """View the chosen channels."""
+        start, stop, _ = self.part.indices(x.shape[self.axis])
+        return x.narrow(self.axis, start, max(stop - start, 0))
+
+    def backward(self, tape: Tape, grad: Tensor, needed: Sequence[bool]) -> Grads:
+        back = grad.new_zeros(tape.saved[self.key][0])
+        self.cut(back).copy_(grad)
+        return (back,)
 
 
 class BatchNorm(Operation):

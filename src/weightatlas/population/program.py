@@ -32,6 +32,7 @@ class Kit:
     flatten: Callable[..., ops.Operation] = points.Flatten
     dropout: Callable[..., ops.Operation] = points.Dropout
     concat: Callable[..., ops.Operation] = points.Concat
+    channels: Callable[..., ops.Operation] = points.Channels
 
 
 BATCH_LAST = Kit()
@@ -42,6 +43,7 @@ CHANNELS_LAST = Kit(
     images.ImageFlatten,
     images.ImageDropout,
     images.ImageConcat,
+    images.ImageChannels,
 )
 
 
@@ -140,9 +142,20 @@ def _translate(node: fx.Node, modules: dict[str, nn.Module], kit: Kit) -> tuple[
         return kit.concat(node.name), list(node.args[0])  # type: ignore[arg-type]
     if name == "flatten" and _dim(node, 1, 0) == 1 and len(node.args) < 3:
         return kit.flatten(node.name), [node.args[0]]  # type: ignore[list-item]
+    if name == "getitem" and isinstance(node.args[0], fx.Node) and (part := _channels(node.args[1])):
+        return kit.channels(node.name, part), [node.args[0]]
     if name in _FUNCTIONS and len(node.all_input_nodes) == 1:
         return _FUNCTIONS[name](node), node.all_input_nodes
     raise NoProgram(f"'{name}' has no batched form")
+
+
+def _channels(index: Any) -> slice | None:
+    """Read the channels that `x[:, start:stop]` takes, none if the index is of another form."""
+    if not isinstance(index, tuple) or len(index) != 2 or index[0] != slice(None):
+        return None
+    part = index[1]
+    plain = isinstance(part, slice) and part.step in (None, 1)
+    return part if plain and all(isinstance(n, int | None) for n in (part.start, part.stop)) else None
 
 
 def _dim(node: fx.Node, position: int, default: Any) -> Any:
