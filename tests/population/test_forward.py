@@ -1,12 +1,16 @@
 """A population equals a loop over the module, outputs and gradients, with every engine."""
 
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 
 from tests.population.small import NETWORKS, make, reference
 from weightatlas.errors import DataError, SpecError
 from weightatlas.population.engines import engines
-from weightatlas.population.forward import Population
+from weightatlas.population.forward import Population, _grown, fastest
 from weightatlas.population.initialize import initialize
 
 
@@ -54,6 +58,35 @@ def test_pieces_change_nothing() -> None:
     small = Population(network, spec, engine="vmap", memory_mb=0.1)
     assert small.pieces(5, inputs) != (5, 33)
     torch.testing.assert_close(small.outputs_no_grad(weights, inputs), whole)
+
+
+def test_close_engines_meet_again_on_a_larger_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, spec = make("plain")
+    weights, seen = torch.randn(40, spec.params), []
+
+    def fake(laps: Mapping[str, partial], clock: object) -> tuple[str, dict[str, float]]:
+        seen.append({name: tuple(len(x) for x in lap.args[1:3]) for name, lap in laps.items()})
+        small = {"vmap": 1e-3, "batched": 1.5e-3}  # vmap wins while its numbers fit the cache
+        large = {"vmap": 9.0, "batched": 4.0}
+        seconds = {name: (small if len(seen) == 1 else large).get(name, 1.0) for name in laps}
+        return min(seconds, key=seconds.__getitem__), seconds
+
+    monkeypatch.setattr("weightatlas.population.forward.race", fake)
+    options: dict[str, Any] = {"network": network, "spec": spec, "workers": 1}
+    chosen = fastest(options, weights, torch.randn(300, 1, 8, 8), True, True)
+    assert chosen.name == "batched"
+    assert seen[0].keys() >= {"vmap", "batched", "loop"}
+    assert set(seen[0].values()) == {(16, 256)}
+    assert seen[1:] == [{"vmap": (40, 300), "batched": (40, 300)}]
+
+
+def test_samples_grow_to_the_call_as_far_as_time_allows() -> None:
+    assert _grown(16, 256, (64, 1024), 99.0) == (64, 1024)
+    assert _grown(16, 256, (64, 1024), 4.0) == (16, 1024)
+    assert _grown(16, 256, (64, 256), 2.0) == (32, 256)
+    assert _grown(16, 256, (64, 1024), 1.5) == (16, 256)  # hardly larger
+    assert _grown(16, 256, (16, 256), 99.0) == (16, 256)
+    assert _grown(16, 256, (9999, 9999), 1e9) == (16, 4096)  # memory is not risked for a comparison
 
 
 def test_auto_equals_a_named_engine() -> None:

@@ -14,12 +14,16 @@ from weightatlas.population import images as images  # registers the engines
 from weightatlas.population.engines import Engine, engines
 from weightatlas.population.operations import NoProgram
 from weightatlas.population.prepare import activation_numbers
-from weightatlas.population.race import clock_for, race
+from weightatlas.population.race import BEHIND, clock_for, race
 from weightatlas.runtime import memory_budget
 from weightatlas.weights.spec import NetworkSpec
 
 log = logging.getLogger("weightatlas")
-QUERIES, TIMED = 256, 4096  # queries, and queries of all networks together, on which engines are timed
+QUERIES, TIMED = 256, 4096  # queries, and queries of all networks together, on which engines are timed first
+LARGEST, SECONDS = (
+    2**16,
+    0.5,
+)  # queries of all networks in the largest sample, and what one lap on it may take
 
 
 class Population:
@@ -129,6 +133,8 @@ def _check_names(network: nn.Module, spec: NetworkSpec) -> None:
 def fastest(options: dict[str, Any], weights: Tensor, inputs: Tensor, shared: bool, graded: bool) -> Engine:
     """Time all engines on a sample of a call and return the fastest; what they compute is the same.
 
+    Engines that are close meet again on a larger sample: a call may not fit the cache as a small one does.
+
     Args:
         options: What engines are made of: network, spec, workers.
         weights: Networks as rows.
@@ -136,29 +142,56 @@ def fastest(options: dict[str, Any], weights: Tensor, inputs: Tensor, shared: bo
         shared: Whether all networks see the same inputs.
         graded: Whether to time the backward pass too.
     """
-    # As many queries as the call has, up to a bound: engines differ in what more of them cost.
-    queries = min(len(inputs) if shared else inputs.shape[1], QUERIES)
-    rows = min(16 * options["workers"], max(TIMED // max(queries, 1), 2 * options["workers"]))
-    weights = weights[:rows].detach().requires_grad_(graded)
-    inputs = (inputs[:queries] if shared else inputs[: len(weights), :queries]).detach()
-    laps: dict[str, Callable[[], None]] = {}
     made: dict[str, Engine] = {}
     for name in engines.names():
         try:
             made[name] = engines.create(name, **options)
-            laps[name] = partial(_call, made[name], weights, inputs, shared, graded)
-            laps[name]()  # warm up, or find out that a layer has no form
+            _call(made[name], *_sample(weights, inputs, shared, 1, 1), shared, graded)
         except NoProgram as error:
-            laps.pop(name, None)
+            made.pop(name, None)
             log.info("population engine %s is not available: %s", name, error)
-    best, seconds = race(laps, clock=clock_for(weights.device, options["workers"]))
-    log.info("population engine %s: %s", best, {name: f"{1e3 * s:.2f} ms" for name, s in seconds.items()})
-    return made[best]
+    whole = len(inputs) if shared else inputs.shape[1]
+    queries = min(whole, QUERIES)
+    rows = min(16 * options["workers"], max(TIMED // max(queries, 1), 2 * options["workers"]), len(weights))
+    clock = clock_for(weights.device, options["workers"])
+    while True:
+        sample = _sample(weights, inputs, shared, rows, queries)
+        laps: dict[str, Callable[[], None]] = {
+            name: partial(_call, engine, *sample, shared, graded) for name, engine in made.items()
+        }
+        for lap in laps.values():
+            lap()
+        best, seconds = race(laps, clock=clock)
+        log.info("population engine %s: %s", best, {name: f"{1e3 * s:.2f} ms" for name, s in seconds.items()})
+        made = {name: engine for name, engine in made.items() if seconds[name] < BEHIND * seconds[best]}
+        grown = _grown(rows, queries, (len(weights), whole), SECONDS / max(seconds[best], 1e-6))
+        if len(made) == 1 or grown == (rows, queries):
+            return made[best]
+        rows, queries = grown
+
+
+def _grown(rows: int, queries: int, most: tuple[int, int], factor: float) -> tuple[int, int]:
+    """Enlarge a sample towards the call, so that it takes at most `factor` times as long.
+
+    Returns:
+        Networks and queries; those given if the call is hardly larger or the time does not suffice.
+    """
+    factor = min(factor, LARGEST / (rows * queries))
+    more = min(int(queries * max(factor, 1)), most[1])
+    wide = min(int(rows * max(factor * queries / more, 1)), most[0])
+    return (wide, more) if wide * more >= 2 * rows * queries else (rows, queries)
+
+
+def _sample(weights: Tensor, inputs: Tensor, shared: bool, rows: int, queries: int) -> tuple[Tensor, Tensor]:
+    """Take the first networks and queries of a call."""
+    few = weights[:rows].detach()
+    return few, (inputs[:queries] if shared else inputs[: len(few), :queries]).detach()
 
 
 def _call(engine: Engine, weights: Tensor, inputs: Tensor, shared: bool, graded: bool) -> None:
     """Run once, with the backward pass if it will be needed."""
     with torch.set_grad_enabled(graded):
+        weights = weights.requires_grad_(graded)
         outputs = engine.outputs(weights, inputs, shared)
         if graded:
             torch.autograd.grad(outputs.sum(), weights)
