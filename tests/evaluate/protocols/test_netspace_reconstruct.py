@@ -9,10 +9,16 @@ import torch
 
 from tests.evaluate.protocols.netspace import smoke
 from weightatlas.evaluate.protocols import netspace_reconstruct as module
-from weightatlas.evaluate.protocols.netspace_reconstruct import COLUMNS, METHODS, netspace_reconstruct
+from weightatlas.evaluate.protocols.netspace_reconstruct import (
+    COLUMNS,
+    METHODS,
+    ReconstructConfig,
+    netspace_reconstruct,
+)
+from weightatlas.latent.charts import free_chart
 
 LINES = ("raw weights", "aligned weights", "aligned weights, REPAIR")
-TRIVIAL = ("best training network", "mean network", "nearest training network")
+TRIVIAL = ("best training network", "mean network", "nearest training network", "random subspace, refined")
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +32,7 @@ def test_rows_and_lines_stand_beside_their_baselines(records) -> None:
     named = {(r.method, r.metric): r for r in found}
     for row in METHODS:
         assert all(named[row, metric].kind == "ours" for metric in COLUMNS)
+        assert all(named[f"{row}, refined", metric].kind == "ours" for metric in COLUMNS[:5])
     for name in TRIVIAL:
         assert all(named[name, metric].kind == "baseline" for metric in COLUMNS[:5])
     for name in LINES:
@@ -69,3 +76,17 @@ def test_anchors_join_early_networks_with_other_late_ones(netspace_cache) -> Non
         *((0, 1), (2, 1)),  # 20 points apart
     ]
     assert len(module.anchors(field, 2, 0.3)[0]) == 2
+
+
+def test_refinement_follows_the_originals(netspace_cache) -> None:
+    there = smoke("netspace_digits", netspace_cache)
+    field = module.single(there, "batched")
+    test = field.parts["test"]
+    settings = ReconstructConfig(recipe="netspace_digits", passes=1, steps=20)
+    start = test + 0.05 * torch.randn(test.shape, generator=torch.Generator().manual_seed(0))
+    moved = module.refined(there, field, free_chart(start), 0, settings)
+    gaps = [
+        {r.metric: r.value for r in module.judged(there, field, one, "x", "ours")}["agreement"]
+        for one in (start, moved)
+    ]
+    assert gaps[1] > gaps[0]

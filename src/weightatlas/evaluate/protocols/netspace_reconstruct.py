@@ -11,6 +11,7 @@ from pydantic import Field as Setting
 from torch import Tensor
 
 from weightatlas.config import Config
+from weightatlas.encoders.charts import Chart
 from weightatlas.encoders.io import create_encoder
 from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
 from weightatlas.errors import ConfigError
@@ -24,7 +25,9 @@ from weightatlas.evaluate.reconstruction import compare
 from weightatlas.evaluate.reference import reference_of
 from weightatlas.fit.presets import preset
 from weightatlas.fit.space import SpaceFit, fit_space
+from weightatlas.latent.charts import chart_of, random_chart
 from weightatlas.latent.interpolate import between_codes, between_weights, line
+from weightatlas.latent.refine import RefineConfig, refine
 from weightatlas.latent.repair import repair
 from weightatlas.objectives.space import SpaceConfig
 from weightatlas.results import Kind, Record
@@ -51,6 +54,7 @@ class ReconstructConfig(Config):
         pairs: Paths between two test networks, one at its first epoch, the other at its last.
         apart: Least difference of their validation accuracies, as far as there are such pairs.
         positions: Places on a path.
+        steps: Steps of refinement: of the rows' codes, and of a random subspace of as many numbers.
         held: Networks that validate, and as many that test; by default 16 of 132, as published.
         engine: Engine that executes networks.
     """
@@ -62,6 +66,7 @@ class ReconstructConfig(Config):
     pairs: int = Setting(default=56, ge=1)
     apart: float = Setting(default=0.3, ge=0, le=1)
     positions: int = Setting(default=26, ge=3)
+    steps: int = Setting(default=100, ge=1)
     held: int | None = Setting(default=None, ge=2)
     engine: str = "batched"
 
@@ -95,6 +100,8 @@ def units_of(bench: str, settings: ReconstructConfig, seeds: Sequence[int]) -> l
     """List what a bench of one architecture measures: trivial rebuilds, straight lines, and every row."""
     once = {"nearest training network": trivial_records, "raw weights": line_records}
     units = [Unit(name, 0, partial(found, settings=settings, bench=bench)) for name, found in once.items()]
+    subspace = partial(subspace_records, settings=settings, bench=bench)
+    units += [Unit("random subspace, refined", seed, partial(subspace, seed=seed)) for seed in seeds]
     return units + [
         Unit(row, seed, partial(row_records, row=row, seed=seed, settings=settings, bench=bench))
         for seed in seeds
@@ -116,14 +123,39 @@ def row_records(
     encoder = trained(there, row, seed, settings)
     with torch.no_grad():
         rebuilt = encoder.reconstruct(field.weights("test"))
+    moved = refined(there, field, chart_of(encoder, field.weights("test")), seed, settings)
     start, end = anchors(field, settings.pairs, settings.apart)
     positions = torch.linspace(0, 1, settings.positions)
     path = between_codes(encoder, weights_of(start, field.spec), weights_of(end, field.spec), positions)
     ratio = {"parameters per code number": field.spec.params / encoder.config.dim}
     return [
         *judged(there, field, rebuilt, row, "ours", seed, ratio, bench),
+        *judged(there, field, moved, f"{row}, refined", "ours", seed, ratio, bench),
         *walked(there, field, path, (start, end), positions, row, "ours", seed, bench),
     ]
+
+
+def subspace_records(
+    there: Stage, seed: int, settings: ReconstructConfig, bench: str = BENCH
+) -> list[Record]:
+    """Refine as many numbers for as many steps in a random subspace through the best training network."""
+    field = single(there, settings.engine, settings.held)
+    train, test = field.parts["train"], field.parts["test"]
+    best, dim = train[int(field.scores["train"].argmax())], preset(settings.preset).settings["dim"]
+    chart = random_chart(aligned(test, best, field.spec), best, dim, seed)
+    moved = refined(there, field, chart, seed, settings)
+    return judged(there, field, moved, "random subspace, refined", "baseline", seed, bench=bench)
+
+
+def refined(
+    there: Stage, field: Field, chart: Chart, seed: int, settings: ReconstructConfig
+) -> Float[Tensor, "networks params"]:
+    """Move positions until the networks answer unlabelled training images like the test networks."""
+    queries = queries_of(there)[0].inputs
+    targets = field.population.outputs_no_grad(field.parts["test"], queries)
+    return refine(
+        chart, field.population, targets, queries, RefineConfig(steps=settings.steps, seed=seed)
+    ).weights
 
 
 def trivial_records(there: Stage, settings: ReconstructConfig, bench: str = BENCH) -> list[Record]:
