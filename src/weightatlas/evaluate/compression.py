@@ -116,8 +116,9 @@ def prune(
 ) -> Compressed:
     """Keep the largest weights of each network as fp16 and say which they are.
 
-    The positions cost the cheaper of a bitmap (one bit a parameter) and explicit indices. Norm
-    statistics and other buffers are always kept (they are no candidates for pruning).
+    The positions cost what an entropy coder needs for them, the logarithm of the number of choices: one bit a
+    parameter if half are kept, 0.47 if a tenth are. Norm statistics and other buffers are always kept (they
+    are no candidates for pruning).
 
     Args:
         values: Networks as rows.
@@ -136,9 +137,18 @@ def prune(
     numbers = half(values).weights if value_bits == 16 else values
     decoded = torch.where(kept | ~candidates, numbers, 0.0)
     trainable = int(candidates.sum())
-    positions = 0 if count == trainable else min(trainable, count * math.ceil(math.log2(max(trainable, 2))))
-    bits = value_bits * (count + params - trainable) + positions
-    return Compressed(f"pruned to {keep:.0%}", decoded, float(bits))
+    bits = value_bits * (count + params - trainable) + choice_bits(trainable, count)
+    return Compressed(f"pruned to {keep:.0%}", decoded, bits)
+
+
+def choice_bits(total: int, count: int) -> float:
+    """Bits that say which `count` of `total` places are chosen, all choices alike.
+
+    Example:
+        >>> round(choice_bits(1000, 500)), round(choice_bits(1000, 100))
+        (995, 464)
+    """
+    return (math.lgamma(total + 1) - math.lgamma(count + 1) - math.lgamma(total - count + 1)) / math.log(2)
 
 
 def mean_network(train: Float[Tensor, "others params"], networks: int) -> Compressed:
