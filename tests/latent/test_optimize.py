@@ -10,6 +10,7 @@ from weightatlas.encoders.netspace import NetSpace
 from weightatlas.errors import DataError
 from weightatlas.latent.charts import free_chart, random_chart
 from weightatlas.latent.optimize import Lessons, OptimizeConfig, code_chart, optimize, stays_in_class
+from weightatlas.population.forward import Population
 from weightatlas.population.score import score
 
 SPEC = ladder.specs()[2]
@@ -76,6 +77,24 @@ def test_a_network_does_not_depend_on_its_companions() -> None:
     config = OptimizeConfig(steps=10, batch=32)
     run = lambda part: optimize(code_chart(encoder, part, SPEC), ladder.populations()[2], given, config)  # noqa: E731
     torch.testing.assert_close(run(codes).positions[:1], run(codes[:1]).positions, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_in_two_halves_sees_the_inputs_of_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    run = Population.__call__
+
+    def watched(self: Population, weights: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        seen.extend([inputs] if len(inputs) == 32 else [])  # validation looks at 60
+        return run(self, weights, inputs)
+
+    monkeypatch.setattr(Population, "__call__", watched)
+    chart, given = free_chart(ladder.values(2, 1, seed=4)), lessons()
+    for config in (OptimizeConfig(steps=4), OptimizeConfig(steps=2), OptimizeConfig(steps=2, begin=2)):
+        optimize(chart, ladder.populations()[2], given, config.replace(batch=32, every=4))
+    whole, halves = seen[:4], seen[4:]
+    assert len(halves) == 4
+    assert all(torch.equal(one, other) for one, other in zip(whole, halves, strict=True))
+    assert not torch.equal(halves[0], halves[2])
 
 
 def test_lessons_must_fit() -> None:

@@ -33,6 +33,7 @@ class OptimizeConfig(Config):
         classes: Weight of staying in the wanted architecture.
         every: Steps between two looks at the validation inputs.
         seed: Seed of the order of inputs.
+        begin: Steps done before, whose inputs are used up: a run in two halves sees the inputs of one run.
     """
 
     steps: int = Field(default=200, ge=1)
@@ -43,6 +44,7 @@ class OptimizeConfig(Config):
     classes: float = Field(default=1.0, ge=0)
     every: int = Field(default=10, ge=1)
     seed: int = 0
+    begin: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ def _losses(
     """Loss of every network on the inputs of one step."""
     pool = len(lessons.inputs)
     per_pass = max(pool // config.batch, 1)
-    turn, part = divmod(step, per_pass)
+    turn, part = divmod(config.begin + step, per_pass)
     order = torch.randperm(pool, generator=generator_of("optimize", config.seed, turn))
     index = order[part * config.batch : (part + 1) * config.batch].to(lessons.inputs.device)
     outputs = population(chart.decode(x), lessons.inputs[index])

@@ -14,12 +14,15 @@ from weightatlas.evaluate.protocols.netspace_optimize import (
     FREE,
     STARTS,
     SUBSPACE,
+    both,
     charts_of,
     netspace_optimize,
     starts,
 )
 from weightatlas.evaluate.protocols.netspace_reconstruct import ReconstructConfig
 from weightatlas.evaluate.protocols.registry import settings_of
+from weightatlas.latent.charts import free_chart
+from weightatlas.latent.optimize import Optimized
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +57,18 @@ def test_baselines_start_at_the_originals_and_random_starts_at_the_same_networks
     assert torch.equal(charts[SUBSPACE].decode(charts[SUBSPACE].start), originals)
     decoded = charts[CODES].decode(charts[CODES].start)
     torch.testing.assert_close(decoded[3], originals[3])
+
+
+def test_all_weights_go_on_where_codes_stopped() -> None:
+    """The second half sees images of its own, and both halves together take all steps."""
+    calls = []
+
+    def learn(method: str, chart: object, begin: int = 0, end: int = 0) -> Optimized:
+        calls.append((method, begin, end))
+        start = torch.full((1, 2), float(begin))
+        return Optimized(start, start, [0, end - begin], torch.zeros(2, 1))
+
+    found = both(learn, free_chart(torch.zeros(1, 2)), 5)
+    assert calls == [(CODES, 0, 2), (FREE, 2, 5)]
+    assert found.checks == [0, 2, 5]
+    assert found.weights.tolist() == [[2.0, 2.0]]

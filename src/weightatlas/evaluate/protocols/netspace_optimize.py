@@ -122,7 +122,7 @@ def single_records(there: Stage, seed: int, settings: OptimizeBench) -> list[Rec
     learn = partial(_optimized, field, lessons_of(there), settings, seed, None)
     records = []
     for method, chart in charts.items():
-        found = both(learn, chart) if method == BOTH else learn(method, chart)
+        found = both(learn, chart, settings.steps) if method == BOTH else learn(method, chart)
         numbers = measured(there, field, chart, found)
         for start in STARTS:
             rows = torch.tensor([name == start for name in names])
@@ -145,7 +145,7 @@ def multiple_records(there: Stage, seed: int, settings: OptimizeBench) -> list[R
         for method, chart in charts_of(encoder, field, codes, originals, seed).items():
             extra = penalty if method in (CODES, BOTH) else None
             learn = partial(_optimized, field, lessons, settings, seed, extra)
-            found = both(learn, chart) if method == BOTH else learn(method, chart)
+            found = both(learn, chart, settings.steps) if method == BOTH else learn(method, chart)
             numbers = measured(other, field, chart, found)
             named = {f"{name}, step {step}": value for name, value in numbers.items()}
             totals.setdefault(method, []).append({**numbers, **named})
@@ -196,10 +196,19 @@ def charts_of(
     }
 
 
-def both(learn: Callable[..., Optimized], chart: Chart) -> Optimized:
-    """Move codes for half of the steps, then all weights of what they decode to."""
-    codes = learn(CODES, chart, share=0.5)
-    free = learn(FREE, free_chart(codes.weights), share=0.5)
+def both(learn: Callable[..., Optimized], chart: Chart, steps: int) -> Optimized:
+    """Move codes for half of the steps, then all weights of what they decode to.
+
+    The second half goes on where the first stopped in the order of images, so that as many different ones
+    are seen as by methods that move one thing all the time.
+
+    Args:
+        learn: From a method, a chart and the first and last step to optimized networks.
+        chart: Codes.
+        steps: Steps of both halves together.
+    """
+    codes = learn(CODES, chart, end=steps // 2)
+    free = learn(FREE, free_chart(codes.weights), begin=steps // 2, end=steps)
     checks = codes.checks + [codes.checks[-1] + check for check in free.checks[1:]]
     return Optimized(free.weights, free.positions, checks, torch.cat([codes.curve, free.curve[1:]]))
 
@@ -212,20 +221,22 @@ def _optimized(
     penalty: Callable[[Tensor], Tensor] | None,
     method: str,
     chart: Chart,
-    share: float = 1.0,
+    begin: int = 0,
+    end: int | None = None,
 ) -> Optimized:
     """Optimize with every learning rate; keep the one with the best mean validation accuracy.
 
     Args:
-        share: Share of the steps to do.
+        begin: Steps done before.
+        end: Steps done behind; all by default.
     """
-    every, steps = max(settings.steps // 20, 1), max(round(share * settings.steps), 1)
+    every, steps = max(settings.steps // 20, 1), (end or settings.steps) - begin
     tried = [
         optimize(
             chart,
             field.population,
             lessons,
-            OptimizeConfig(steps=steps, lr=rate, every=every, seed=seed),
+            OptimizeConfig(steps=steps, lr=rate, every=every, seed=seed, begin=begin),
             penalty if method != FREE else None,
         )
         for rate in settings.rates[method]
