@@ -41,6 +41,27 @@ def test_a_repeated_measurement_replaces_the_older_one(tmp_path: Path) -> None:
     assert load_records(path) == held
 
 
+def test_rows_that_differ_in_one_field_of_the_measurement_stand_side_by_side(tmp_path: Path) -> None:
+    others = {"bench": "b", "tier": "laptop", "zoo": "z", "method": "m", "metric": "MAE", "kind": "baseline"}
+    changed = [
+        record(**{name: value}) for name, value in {**others, "seeds": (1,), "split": "network"}.items()
+    ]
+    assert len(append_records(tmp_path / "results.json", [record(), *changed])) == 1 + len(changed)
+    assert len(append_records(tmp_path / "results.json", [record(value=0.9, n=3, seconds=1.0)])) == 1 + len(
+        changed
+    )
+
+
+def test_rows_written_before_splits_were_named_are_by_lineage(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    append_records(path, [record()])
+    rows = [
+        {key: value for key, value in row.items() if key != "split"} for row in json.loads(path.read_text())
+    ]
+    path.write_text(json.dumps(rows))
+    assert [r.value for r in append_records(path, [record(value=0.9)])] == [0.9]
+
+
 def test_finished_looks_at_method_zoo_and_seed(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     assert not finished(path, "losses", "smoke", "digits", "CSB", 0)

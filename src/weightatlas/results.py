@@ -74,7 +74,7 @@ class Record(Config):
     @property
     def key(self) -> tuple[object, ...]:
         """What makes a record the same measurement as another."""
-        return (self.bench, self.tier, self.zoo, self.method, self.metric, self.seeds, self.kind)
+        return (self.bench, self.tier, self.zoo, self.method, self.metric, self.seeds, self.kind, self.split)
 
 
 def load_records(path: str | Path) -> list[Record]:
