@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
 import torch
 
@@ -223,6 +224,32 @@ def test_another_recipe_is_refused(copy: Path) -> None:
     with pytest.raises(ConfigError, match="seed is 1"):
         populate(tiny(seed=1), copy)
     assert len(Zoo.open(copy)) == 32
+
+
+def test_data_that_moved_are_the_same_data(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 8, 8), dtype=np.uint8)
+    labels = np.arange(120) % 3
+    folders = [tmp_path / name for name in ("here", "there", "other")]
+    for folder, images in zip(folders, (pixels, pixels, 255 - pixels), strict=True):
+        folder.mkdir()
+        np.savez(folder / "images.npz", x_train=images, y_train=labels)
+
+    def grown(folder: Path, replicates: int) -> Zoo:
+        task = f"npz:{folder / 'images.npz'}"
+        options = {"task": task, "task_options": {}, "grid": {"lr": [1e-3]}, "replicates": replicates}
+        return populate(tiny(**options), tmp_path / "z")
+
+    before = vectors(grown(folders[0], 2))
+    (folders[0] / "images.npz").unlink()
+    zoo = grown(folders[1], 4)
+    assert len(zoo) == 2 * len(before)
+    assert_same(before, {name: vector for name, vector in vectors(zoo).items() if name in before})
+    assert len(set(zoo.column("task"))) == 1
+    assert zoo.task().sha256 == zoo.header.tasks[zoo.column("task")[0]].sha256
+    assert zoo.verify().ok
+    with pytest.raises(ConfigError, match="are not those of"):
+        grown(folders[2], 6)
+    assert len(Zoo.open(tmp_path / "z")) == len(zoo)
 
 
 def test_everything_wrong_is_said_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,6 +158,12 @@ def task_id(task: Task) -> str:
     return f"{task.name}[{options}]" if options else task.name
 
 
+def filed_as(header: Header, task: Task) -> str:
+    """Find the id under which a zoo holds a task: its data decide, not the place they were read from."""
+    same = (name for name, record in header.tasks.items() if record.sha256 == task.sha256)
+    return next(same, task_id(task))
+
+
 def record_of(task: Task) -> TaskRecord:
     """Write down how a task is created again."""
     return TaskRecord(

@@ -25,6 +25,7 @@ from weightatlas.zoo.header import (
     Header,
     NetworkRecord,
     check_folder,
+    filed_as,
     has_header,
     merge,
     read_header,
@@ -59,6 +60,7 @@ class Job:
     folder: Path
     recipe: Recipe
     architecture: Architecture
+    task: str
     runs: tuple[Run, ...]
     workers: int | None
     device: str
@@ -94,11 +96,13 @@ def populate(
     task = create_task(recipe.task, **recipe.task_options)
     runs = recipe.runs(task)
     architectures, header = describe(recipe, runs, task)
+    filed = task_id(task)
     with alone(folder):  # another process may be adding its part of the grid
         if has_header(folder):
             old = read_header(folder)
-            check_recipe(old, recipe, folder)
-            header = merge(old, header)
+            check_recipe(old, recipe, task, folder)
+            filed = filed_as(old, task)
+            header = merge(old, header.replace(tasks={filed: record_of(task)}))
             clean(folder)
         write_header(folder, header)
     present = _present(folder)
@@ -107,7 +111,7 @@ def populate(
         log.info("%d of %d networks are already there", len(runs) - len(missing), len(runs))
     workers = None if isinstance(runner, SerialExecutor) else 1
     jobs = [
-        Job(folder, recipe, architectures[network], part, workers, device)
+        Job(folder, recipe, architectures[network], filed, part, workers, device)
         for network, part in shards(missing, recipe.shard)
     ]
     _work(runner, jobs, recipe)
@@ -170,8 +174,8 @@ def describe(recipe: Recipe, runs: Sequence[Run], task: Task) -> tuple[dict[str,
     return architectures, header
 
 
-def check_recipe(old: Header, recipe: Recipe, folder: Path) -> None:
-    """Let a zoo grow in its grid, variants, count and replicates only.
+def check_recipe(old: Header, recipe: Recipe, task: Task, folder: Path) -> None:
+    """Let a zoo grow in its grid, variants, count and replicates only; its data may have moved.
 
     Raises:
         ConfigError: Anything else differs.
@@ -181,9 +185,13 @@ def check_recipe(old: Header, recipe: Recipe, folder: Path) -> None:
         raise ConfigError(
             f"The zoo {folder} was imported, not populated.", todo="Choose another folder for the recipe."
         )
-    free = {"grid", "variants", "count", "replicates", "shard"}
+    free = {"grid", "variants", "count", "replicates", "shard", "task", "task_options"}
     changed = [key for key in now if key not in free and before.get(key) != now[key]]
     problems = [f"{key} is {now[key]!r}, the zoo was made with {before.get(key)!r}" for key in changed]
+    known = {record.sha256 for record in old.tasks.values()}
+    if task.sha256 not in known:
+        made = ", ".join(f"'{name}' ({record.sha256[:12]})" for name, record in old.tasks.items())
+        problems.append(f"the data of task '{task_id(task)}' ({task.sha256[:12]}) are not those of {made}")
     gather(
         ConfigError, problems, where=f"In the zoo {folder}.", todo="Choose another folder for this recipe."
     )
@@ -225,7 +233,7 @@ def train_shard(job: Job, on_epoch: Callable[[int], None] | None = None) -> int:
     )
     checkpoints = list(steps)
     values = torch.cat([checkpoint.weights.cpu() for checkpoint in checkpoints])
-    constants = {"task": task_id(task), "signature": job.architecture.signature, "source": "populate"}
+    constants = {"task": job.task, "signature": job.architecture.signature, "source": "populate"}
     tables = [
         rows_of(job.runs, checkpoint, job.architecture.spec, recipe.split, **constants)
         for checkpoint in checkpoints
