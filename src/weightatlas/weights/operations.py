@@ -71,8 +71,28 @@ IDENTITIES |= {"contiguous", "clone", "detach"}
 TENSOR_ARGUMENTS = {"weight", "bias", "running_mean", "running_var"}
 _SHAPE_ONLY = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as"}
 
-# Settings that follow from tensor shapes, or mean nothing in eval mode.
-_UNNEEDED = {
+# Settings of `torch.nn` modules that make up a function: these and no others stand in function ids, which
+# must not change with the version of torch. A test holds every setting of every module against all lists.
+_SETTINGS = """
+    align_corners alpha approximate batch_first beta bias bidirectional blank ceil_mode count_include_pad
+    delta dilation dim divisor_override downscale_factor dropout eps full groups hidden_size ignore_index
+    include_last_offset input_size k keepdim kernel_size label_smoothing lambd log_input lower margin max_norm
+    max_val min_val mode name negative_slope nonlinearity norm norm_first norm_type normalized_shape
+    num_classes num_groups num_layers output_padding output_ratio output_size p padding padding_idx padding_mode proj_size
+    recompute_scale_factor reduction return_indices scale_factor size stride swap threshold unflattened_size
+    upper upscale_factor value
+"""
+SETTINGS = frozenset(_SETTINGS.split())
+# Settings that modules do not name among their constants.
+MORE_SETTINGS = {
+    nn.MultiheadAttention: ("num_heads", "add_zero_attn"),
+    nn.modules.padding._ConstantPadNd: ("value",),
+    nn.modules.pooling._MaxUnpoolNd: ("kernel_size", "stride", "padding"),
+    nn.CrossMapLRN2d: ("size", "alpha", "beta", "k"),
+}
+# Settings that follow from tensor shapes, or mean nothing in eval mode. Calls keep all others, since
+# their names are those the user wrote, of any function there is.
+UNNEEDED = {
     *("inplace", "dropout_p", "momentum", "track_running_stats", "affine", "elementwise_affine"),
     *("in_features", "out_features", "in_channels", "out_channels", "num_features", "num_channels", "device"),
     *("num_embeddings", "embedding_dim", "sparse", "scale_grad_by_freq", "dtype", "_stacklevel"),
@@ -139,9 +159,8 @@ def writes_over(n: fx.Node, module: nn.Module | None) -> bool:
 
 def attributes_of_module(module: nn.Module) -> dict[str, Any]:
     """Collect the settings of a `torch.nn` module that change what it computes in eval mode."""
-    names = set(getattr(module, "__constants__", ())) - _UNNEEDED
-    if isinstance(module, nn.MultiheadAttention):
-        names |= {"num_heads", "add_zero_attn"}
+    names = SETTINGS & set(getattr(module, "__constants__", ())) - UNNEEDED
+    names |= {name for kind, more in MORE_SETTINGS.items() if isinstance(module, kind) for name in more}
     if isinstance(module, nn.Embedding) and module.max_norm is None:
         names -= {"max_norm", "norm_type"}
     if isinstance(module, (nn.TransformerEncoder, nn.TransformerEncoderLayer)):
@@ -151,13 +170,24 @@ def attributes_of_module(module: nn.Module) -> dict[str, Any]:
         # Neither is part of what such a layer prints.
         heads |= {"activation": plain_name(first.activation), "batch_first": own.batch_first}
         return {**heads, "code": repr(module), "norm_first": first.norm_first}
-    if isinstance(module, nn.modules.padding._ConstantPadNd):
-        names |= {"value"}
+    if isinstance(module, (nn.Transformer, nn.TransformerDecoder, nn.TransformerDecoderLayer)):
+        return {"code": repr(module), "parts": _unprinted(module)}
     if name_of_module(module) in _SHAPE_ONLY:
         return {}
     if name_of_module(module) in ("conv1d", "conv2d", "conv3d"):
         names -= {"output_padding"}
     return {name: plain(getattr(module, name)) for name in sorted(names) if hasattr(module, name)}
+
+
+def _unprinted(module: nn.Module) -> list[Any]:
+    """List what the layers of a transformer do not print."""
+    found = []
+    for part in module.modules():
+        if isinstance(part, nn.MultiheadAttention):
+            found.append([part.num_heads, part.batch_first])
+        if isinstance(part, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
+            found.append([plain_name(part.activation), part.norm_first])
+    return found
 
 
 def attributes_of_call(op: str, arguments: dict[str, Any], extra: list[Any]) -> dict[str, Any]:
@@ -167,7 +197,7 @@ def attributes_of_call(op: str, arguments: dict[str, Any], extra: list[Any]) -> 
     found = {
         name: plain(value)
         for name, value in arguments.items()
-        if name not in _UNNEEDED and not holds_node(value) and value is not None
+        if name not in UNNEEDED and not holds_node(value) and value is not None
         if not _changes_nothing(op, name, arguments)
     }
     if extra and not all(holds_node(value) for value in extra):

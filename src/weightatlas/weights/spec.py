@@ -50,6 +50,12 @@ class Segment(Config):
 
 Axis = tuple[Segment, ...]
 
+# All that a function id is made of, in the order it is hashed: names, dtypes, symmetries, the grouping into
+# layers, and which tensors are trained take no part. Ids stand in zoos on disk, so this list only ever grows
+# by fields that are left out while they have their default.
+LAYOUT_FIELDS = ("shape", "role")
+NODE_FIELDS = ("op", "inputs", "attributes", "tensors")
+
 
 class TensorSpec(Config):
     """One tensor of a network: its name, shape, role and how its axes may be permuted.
@@ -176,16 +182,16 @@ class NetworkSpec(Config):
     @cached_property
     def layout_id(self) -> str:
         """Id of the ordered (shape, role) list: what fixed-layout encoders compare."""
-        return _digest([[list(tensor.shape), tensor.role] for tensor in self.tensors])
+        return _digest([[getattr(tensor, name) for name in LAYOUT_FIELDS] for tensor in self.tensors])
 
     @cached_property
     def function_id(self) -> str | None:
         """Id of layout, graph and input shape: what is needed to execute; none if only inferred."""
         if self.graph is None:
             return None
-        nodes = [[n.op, list(n.inputs), n.attributes, list(n.tensors)] for n in self.graph]
+        nodes = [[getattr(node, name) for name in NODE_FIELDS] for node in self.graph]
         aliases = [len(tensor.aliases) for tensor in self.tensors]
-        return _digest([self.layout_id, nodes, aliases, list(self.input_shape or ())])
+        return _digest([self.layout_id, nodes, aliases, self.input_shape or ()])
 
     def __eq__(self, other: object) -> bool:
         """Compare what the spec says; derived values such as the tensor `trainable` take no part."""
