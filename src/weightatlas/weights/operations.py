@@ -78,9 +78,9 @@ _SETTINGS = """
     delta dilation dim divisor_override downscale_factor dropout eps full groups hidden_size ignore_index
     include_last_offset input_size k keepdim kernel_size label_smoothing lambd log_input lower margin max_norm
     max_val min_val mode name negative_slope nonlinearity norm norm_first norm_type normalized_shape
-    num_classes num_groups num_layers output_padding output_ratio output_size p padding padding_idx padding_mode proj_size
-    recompute_scale_factor reduction return_indices scale_factor size stride swap threshold unflattened_size
-    upper upscale_factor value
+    num_classes num_groups num_layers output_padding output_ratio output_size p padding padding_idx
+    padding_mode proj_size recompute_scale_factor reduction return_indices scale_factor size stride swap
+    threshold unflattened_size upper upscale_factor value
 """
 SETTINGS = frozenset(_SETTINGS.split())
 # Settings that modules do not name among their constants.
