@@ -35,13 +35,29 @@ def test_every_method_has_flags(method, capsys):
     names = [name.replace("_", "-") for name in fields if name not in STRUCTURED]
     missing = [name for name in names if f"--{name}" not in text and f"--no-{name}" not in text]
     assert not missing
-    assert "--property" in text if is_supervised(method) else "--loss.gamma" in text
+    trained = not encoders.get(method).closed_form  # type: ignore[attr-defined]
+    assert ("--property" in text) == is_supervised(method)
+    assert ("--passes" in text) == trained
+    assert ("--loss.gamma" in text) == trained
 
 
 def test_contradicting_flags_are_wrong_usage(zoo, tmp_path, capsys):
     assert main(["fit", "sane", "--zoo", str(zoo), "--out", str(tmp_path / "r")]) == 2
     assert "exactly one of passes, steps and minutes" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+def test_what_is_fitted_in_closed_form_needs_no_length(zoo, tmp_path, capsys):
+    words = ["fit", "pca", "--zoo", str(zoo), "--latent", "3", "--json"]
+    assert main([*words, "--out", str(tmp_path / "r")]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 0
+    assert (tmp_path / "r" / "encoder" / "config.json").exists()
+    assert main([*words, "--out", str(tmp_path / "many"), "--sweep", "latent=[2,3]"]) == 0
+    assert [line["run"] for line in json.loads(capsys.readouterr().out)] == ["latent=2", "latent=3"]
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--out", str(tmp_path / "s"), "--passes", "3"])
+    assert caught.value.code == 2
+    assert "--passes" in capsys.readouterr().err
 
 
 def test_an_unknown_method_suggests_the_nearest(capsys):
@@ -59,8 +75,8 @@ def test_a_dry_run_writes_nothing(zoo, tmp_path, capsys):
 def test_settings_of_another_run_are_defaults(zoo, run, tmp_path, capsys):
     config = str(run / "config.yaml")
     words = ["--zoo", str(zoo), "--out", str(tmp_path / "r"), "--config", config, "--dry-run"]
-    assert main(["fit", "pca", *words]) == 0
-    assert main(["fit", "pca", "--config"]) == 1
+    assert main(["fit", "sane", *words]) == 0
+    assert main(["fit", "sane", "--config"]) == 1
     assert "--config needs a YAML file" in capsys.readouterr().err
 
 
@@ -71,7 +87,7 @@ def test_presets_are_defaults_that_flags_change(zoo, tmp_path, capsys):
         assert main(["fit", "sane", "--preset", "sane_small", *more, *words]) == 0
         sizes.append(json.loads(capsys.readouterr().out)["encoder parameters"])
     assert sizes[1] < sizes[0]
-    assert main(["fit", "pca", "--preset", "sane_small", *words]) == 1
+    assert main(["fit", "sne", "--preset", "sane_small", *words]) == 1
     assert "Write: weightatlas fit sane --preset sane_small" in capsys.readouterr().err
     assert main(["fit", "sane", "--preset", "sane_smal", *words]) == 1
     assert "no encoder preset 'sane_smal'" in capsys.readouterr().err

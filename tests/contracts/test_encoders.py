@@ -114,6 +114,12 @@ def test_decoded_variances_are_positive(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_it_says_whether_there_is_anything_to_train(name: str):
+    encoder = made(name)
+    assert encoder.closed_form == (not any(parameter.requires_grad for parameter in encoder.parameters()))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_every_trained_parameter(name: str):
     encoder = made(name)
     encoder.adapt(batch_of(small.values(12), small.spec()))

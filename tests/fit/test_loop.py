@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.encoders import small
+from weightatlas.config import read_yaml
 from weightatlas.encoders.base import Autoencoder, Encoder
 from weightatlas.encoders.io import create_encoder, from_pretrained
 from weightatlas.errors import ConfigError, RunError
@@ -253,12 +254,18 @@ def test_principal_components_are_fitted_in_closed_form(tmp_path: Path):
     """No step may move them: a trained linear code is another encoder, and no floor."""
     plain = create_encoder("pca", small.spec(), latent=3)
     plain.adapt(batch_of(small.values(20), small.spec()))
-    result = run(tmp_path, create_encoder("pca", small.spec(), latent=3), passes=3)  # type: ignore[arg-type]
+    batch = batch_of(small.values(20), small.spec())
+    result = fit(create_encoder("pca", small.spec(), latent=3), batch, out=tmp_path)
     assert result.steps == 0
     saved = from_pretrained(tmp_path / "encoder").state_dict()
     for name, value in plain.state_dict().items():
         assert torch.equal(value, saved[name]), name
-    assert (tmp_path / "config.yaml").exists()
+    assert read_yaml(tmp_path / "config.yaml")["latent"] == 3
+
+
+def test_an_encoder_that_is_trained_needs_a_length():
+    with pytest.raises(ConfigError, match="how long to train the encoder 'sane'"):
+        fit(make(), batch_of(small.values(4), small.spec()))
 
 
 def test_every_pass_is_shown_and_looking_changes_nothing():

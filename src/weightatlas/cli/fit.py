@@ -19,12 +19,14 @@ def fit(method: Annotated[str, tyro.conf.Positional], zoo: Path, out: Path) -> N
     """Train an encoder on the training networks of a zoo; running again continues.
 
     Encoders that rebuild networks (sane, pca, ...) learn from the networks alone; all others (sne, nfn, ...)
-    are trained together with a head on properties, `test_acc` unless `--property` says otherwise.
+    are trained together with a head on properties, `test_acc` unless `--property` says otherwise. Those in
+    closed form (pca, activation, activation_sparse) take no settings of training.
     `weightatlas fit METHOD --help` lists all settings of a method; `--preset NAME` starts from published or
     proven ones, `--config FILE` from the training settings of another run.
 
     Example:
         weightatlas fit sane --zoo runs/digits-zoo --out runs/sane --minutes 2
+        weightatlas fit activation --zoo runs/digits-zoo --out runs/activation
         weightatlas fit sane --preset sane_small --zoo runs/digits-zoo --out runs/sane
         weightatlas fit sne --preset sne_safe --zoo runs/digits-zoo --out runs/sne --property test_acc
 
@@ -52,8 +54,10 @@ def prepare(words: Sequence[str]) -> tuple[Callable[..., Any], str, list[str]]:
     from weightatlas.predict.job import is_supervised
 
     factory: Any = encoders.get(words[0])
-    (encoder, training, tuning), rest = _defaults(words[0], list(words[1:]), factory.Settings, FitConfig)
     name = f"fit {words[0]}"
+    if factory.closed_form:
+        return _function(words[0], factory.Settings, None, None, closed=True), name, list(words[1:])
+    (encoder, training, tuning), rest = _defaults(words[0], list(words[1:]), factory.Settings, FitConfig)
     if is_supervised(words[0]):
         return _supervised(words[0], factory.Settings, encoder, training, tuning), name, rest
     return _function(words[0], factory.Settings, encoder, training), name, rest
@@ -89,15 +93,18 @@ def _defaults(
     return (encoder, training.from_yaml(file) if file is not None else length, tuning), words
 
 
-def _function(method: str, settings: "type[Config]", known: Any, defaults: Any) -> Callable[..., None]:
-    """Make a function whose signature has the flags of one method."""
+def _function(
+    method: str, settings: "type[Config]", known: Any, defaults: Any, closed: bool = False
+) -> Callable[..., None]:
+    """Make a function whose signature has the flags of one method, and of the loop unless it is `closed`."""
     from weightatlas.fit import FitConfig
 
     flat = tyro.conf.arg(name="")
+    loop: Any = Annotated[None, tyro.conf.Suppress] if closed else Annotated[FitConfig, flat]
 
     def train(
         encoder: Annotated[settings, flat] = known or tyro.MISSING,  # type: ignore
-        training: Annotated[FitConfig, flat] = defaults or tyro.MISSING,
+        training: loop = None if closed else defaults or tyro.MISSING,  # type: ignore
         *,
         zoo: Path,
         out: Path,
@@ -118,13 +125,13 @@ def _function(method: str, settings: "type[Config]", known: Any, defaults: Any) 
     train.__doc__ = f"""Train the encoder '{method}' on the networks of a zoo; running again continues.
 
     Example:
-        weightatlas fit {method} --zoo runs/digits-zoo --out runs/{method} --minutes 2
+        weightatlas fit {method} --zoo runs/digits-zoo --out runs/{method}{"" if closed else " --minutes 2"}
 
     Args:
         zoo: Folder of the zoo.
         out: Folder of the run.
         init_seed: Seed of the encoder's initialization.
-        query_source: Images for behavioral terms: train, uniform, or another task.
+        query_source: Images that networks are run on, if they are: train, uniform, or another task.
         sweep: Train every combination of these settings, each in a folder inside out: seed=[0,1,2]
             latent=[8,16]. The seed is that of the order and of the initialization.
         executor: Where the runs of a sweep are trained.

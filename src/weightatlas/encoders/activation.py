@@ -77,6 +77,7 @@ class Activation(Autoencoder):
     accepts = "one"
     name = "activation"
     executes = True
+    closed_form = True
     queries: Float[Tensor, "queries *rest"]
     ranks: Int[Tensor, " layers"]
 

@@ -40,6 +40,7 @@ class ActivationSparse(Autoencoder):
     accepts = "one"
     name = "activation_sparse"
     executes = True
+    closed_form = True
     unit: Float[Tensor, " numbers"]
     kept: Int[Tensor, " numbers"]
 

@@ -56,12 +56,14 @@ class Encoder(nn.Module, ABC):
         Settings: The `Config` class of the method; constructor arguments = saved config.
         accepts: "one" layout (given to the constructor), a "family" of them, or "any".
         executes: Whether it runs the networks it encodes; it must then be given their code by `bind`.
+        closed_form: Whether `adapt` is all there is to fit: no parameter is trained by gradients.
     """
 
     Settings: ClassVar[type[Config]]
     accepts: ClassVar[Literal["one", "family", "any"]]
     name: ClassVar[str]
     executes: ClassVar[bool] = False
+    closed_form: ClassVar[bool] = False
 
     def __init__(self, config: Config, spec: NetworkSpec | None = None) -> None:
         super().__init__()

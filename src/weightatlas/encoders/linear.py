@@ -131,6 +131,7 @@ class Pca(Autoencoder):
     Settings: ClassVar[type[Config]] = PcaConfig
     accepts = "one"
     name = "pca"
+    closed_form = True
     mean: Float[Tensor, " params"]
     std: Float[Tensor, " params"]
 

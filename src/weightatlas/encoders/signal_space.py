@@ -53,6 +53,7 @@ class SignalSpace(Autoencoder):
     accepts: ClassVar[Literal["one", "family", "any"]] = "one"
     name = "signal_space"
     executes = True
+    closed_form = True
     config: SignalSpaceConfig
     mean: Float[Tensor, " params"]
     into: Float[Tensor, "params dim"]

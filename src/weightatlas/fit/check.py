@@ -16,6 +16,20 @@ from weightatlas.runtime import pick_device
 from weightatlas.weights.batch import Batch, weights_of
 
 
+def needed(config: FitConfig | None, encoder: Encoder) -> FitConfig:
+    """Return the settings of a training, which only encoders in closed form can do without.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    if config is None:
+        raise ConfigError(
+            f"Nothing says how long to train the encoder '{encoder.name}'.",
+            todo="Pass config=FitConfig(minutes=5), or passes= or steps=.",
+        )
+    return config
+
+
 def check_run(
     encoder: Encoder,
     batch: Batch,

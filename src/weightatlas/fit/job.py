@@ -28,16 +28,16 @@ class FitJob:
     Args:
         method: Name of the encoder.
         settings: Settings of the encoder.
-        training: Settings of the loop.
+        training: Settings of the loop; none for an encoder in closed form.
         zoo: Folder of the zoo.
         out: Folder of the run.
         init_seed: Seed of the encoder's initialization.
-        query_source: Images for behavioral terms.
+        query_source: Images that networks are run on.
     """
 
     method: str
     settings: Mapping[str, Any]
-    training: FitConfig
+    training: FitConfig | None
     zoo: Path
     out: Path
     init_seed: int = 0
@@ -46,7 +46,7 @@ class FitJob:
     @property
     def executes(self) -> bool:
         """Whether networks are executed in training."""
-        return build_loss(self.training.loss, 1).needs_queries
+        return self.training is not None and build_loss(self.training.loss, 1).needs_queries
 
     def prepared(self) -> tuple[Encoder, Zoo]:
         """Make the encoder, and open the zoo it is trained on."""
@@ -76,11 +76,13 @@ def run_job(job: FitJob) -> dict[str, Any]:
         Folder, steps, passes, seconds, the last line of the log, and whether it is finished.
     """
     encoder, whole = job.prepared()
-    budget = memory_budget()
+    budget, training = memory_budget(), job.training
+    if training is not None:
+        training = training.replace(targets_mb=min(training.targets_mb, budget / 4))
     result = fit(
         encoder,
         within(whole.split("train"), job.out / "training.rows", budget / 4),
-        job.training.replace(targets_mb=min(job.training.targets_mb, budget / 4)),
+        training,
         job.out,
         queries=QueryPool(whole.task(), job.query_source) if job.executes else None,
         population=whole.population() if job.executes else None,
@@ -104,7 +106,8 @@ def sweep_jobs(job: Job, values: Mapping[str, Sequence[Any]]) -> list[Job]:
         ConfigError: A setting is unknown, or a value is refused.
     """
     factory: Any = encoders.get(job.method)
-    inner, outer = factory.Settings.model_fields, FitConfig.model_fields
+    inner: dict[str, Any] = factory.Settings.model_fields
+    outer: dict[str, Any] = {"seed": int} if job.training is None else FitConfig.model_fields
     known = {**inner, **outer}
     unknown = [name for name in values if name not in known]
     bare = [name for name, own in values.items() if not isinstance(own, list) or not own]
@@ -121,7 +124,7 @@ def sweep_jobs(job: Job, values: Mapping[str, Sequence[Any]]) -> list[Job]:
             replace(
                 job,
                 settings=settings,
-                training=FitConfig.build({**job.training.model_dump(), **loop}),
+                training=job.training and FitConfig.build({**job.training.model_dump(), **loop}),
                 out=job.out / "-".join(f"{name}={value}" for name, value in changes.items()),
                 init_seed=changes.get("seed", job.init_seed),
             )

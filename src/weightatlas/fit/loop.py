@@ -14,7 +14,7 @@ from weightatlas.encoders.base import Encoder, settings_of
 from weightatlas.encoders.io import save_pretrained
 from weightatlas.errors import RunError
 from weightatlas.fit.best import Best
-from weightatlas.fit.check import check_run, embedding_dim
+from weightatlas.fit.check import check_run, embedding_dim, needed
 from weightatlas.fit.config import FitConfig
 from weightatlas.fit.feed import Order, Queries, TargetFeed, as_batch, as_queries, labels_at, moved
 from weightatlas.fit.interrupt import polite_interrupts
@@ -37,7 +37,7 @@ PATIENCE = 20
 def fit(
     encoder: Encoder,
     data: Any,
-    config: FitConfig,
+    config: FitConfig | None = None,
     out: str | Path | None = None,
     *,
     queries: Any = None,
@@ -55,14 +55,13 @@ def fit(
     Args:
         encoder: Any encoder; its scaling and PCA are fitted here, on the training networks.
         data: Training networks: a zoo, a `Batch` or `Weights`.
-        config: Length, rates, loss, views.
+        config: Length, rates, loss, views; encoders in closed form, such as PCA, need none.
         out: Folder of the run: state, metrics.jsonl, config.yaml and the encoder; none keeps nothing.
         queries: Inputs on which networks are executed, a `QueryPool` or a tensor; for behavioral terms.
         population: Executes the networks; for behavioral terms.
         validation: Networks to validate on, as `data`.
         loss: A loss of your own instead of `config.loss`.
-        about: Further facts by which runs differ, JSON values such as the seed of the initialization; a run
-            is only continued if they are equal.
+        about: Further facts by which runs differ, JSON values; a run is continued only if they are equal.
         on_pass: Called after each pass with the encoder and the pass's number; it must not leave it changed.
 
     Raises:
@@ -73,7 +72,8 @@ def fit(
     out = None if out is None else Path(out)
     batch = as_batch(data)
     if not any(parameter.requires_grad for parameter in encoder.parameters()):
-        return closed_form(encoder, batch, config, out)
+        return closed_form(encoder, batch, out)
+    config = needed(config, encoder)
     pool = as_queries(queries)
     dim = embedding_dim(encoder, batch)
     with torch.random.fork_rng(devices=[]):

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from weightatlas.atomic import write_text
-from weightatlas.encoders.base import Encoder
+from weightatlas.encoders.base import Encoder, settings_of
 from weightatlas.encoders.io import save_pretrained
-from weightatlas.fit.config import FitConfig
-from weightatlas.objectives.composite import Composite, build_loss
+from weightatlas.objectives.composite import Composite, LossConfig, build_loss
 from weightatlas.weights.batch import Batch
 
 
@@ -36,12 +37,12 @@ class FitResult:
     history: list[dict[str, Any]]
 
 
-def closed_form(encoder: Encoder, batch: Batch, config: FitConfig, out: Path | None) -> FitResult:
+def closed_form(encoder: Encoder, batch: Batch, out: Path | None) -> FitResult:
     """Fit an encoder without trainable parameters: adapting it is all there is to do."""
     started = time.monotonic()
     encoder.adapt(batch)
     if out is not None:
-        write_text(out / "config.yaml", config.to_yaml())
+        write_text(out / "config.yaml", yaml.safe_dump(settings_of(encoder), sort_keys=False))
         save_pretrained(encoder, out / "encoder")
     seconds = time.monotonic() - started
-    return FitResult(encoder.eval(), build_loss(config.loss, 1), 0, 0.0, seconds, True, [])
+    return FitResult(encoder.eval(), build_loss(LossConfig(), 1), 0, 0.0, seconds, True, [])

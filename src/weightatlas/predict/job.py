@@ -51,7 +51,7 @@ def run_property_job(job: PropertyJob) -> dict[str, Any]:
         Folder, properties, the last line of the log, and whether it is finished.
     """
     encoder, whole = job.prepared()
-    tuning = job.tuning.replace(fit=job.training)
+    tuning = job.tuning if job.training is None else job.tuning.replace(fit=job.training)
     predictor = PropertyPredictor(encoder, seed=job.init_seed, finetune=tuning)
     predictor.fit(whole, job.properties, out=job.out)
     found = predictor.fitted_
