@@ -28,8 +28,8 @@ def test_an_interval_holds_most_true_values():
     assert sum(inside) >= 170
 
 
-def test_without_validation_there_is_no_interval_but_a_reason():
-    fitted = PropertyPredictor("weights").fit(batch(50), "test_acc")
+def test_of_too_few_networks_there_is_no_interval_but_a_reason():
+    fitted = PropertyPredictor("weights").fit(batch(5), "test_acc")
     ((estimate,),) = Estimator(fitted).estimate(batch(1).groups[0])
     assert estimate.low is None
     assert "no interval" in str(estimate)

@@ -41,8 +41,11 @@ class FakeZoo:
         return replace(self.whole, labels={name: self.whole.labels[name] for name in labels})
 
     def column(self, name: str) -> np.ndarray:
-        assert name == "split"
-        return self.splits
+        """Every two networks of a whole zoo are relatives."""
+        if name == "split":
+            return self.splits
+        assert name == "lineage"
+        return (np.arange(len(self.whole)) // 2).astype(str)
 
     def split(self, name: str) -> "FakeZoo":
         keep = torch.from_numpy(self.splits == name)
@@ -105,7 +108,29 @@ def test_intervals_cover() -> None:
     true = batch(2000, seed=5).labels["test_acc"]
     assert 0.7 < ((low <= true) & (true <= high)).double().mean() < 0.9
     with pytest.raises(DataError, match="without any"):
-        PropertyPredictor("weights").fit(batch(), "gap").interval(batch())
+        PropertyPredictor(Doubler(Config())).fit(batch(), "gap").interval(batch())
+
+
+def test_intervals_need_no_validation_networks_for_statistics() -> None:
+    predictor = PropertyPredictor("weights").fit(batch(), "test_acc")
+    assert predictor.calibration_ is not None
+    assert len(predictor.calibration_.residuals) == 120
+    low, high = predictor.interval(batch(2000, seed=5), level=0.8)
+    true = batch(2000, seed=5).labels["test_acc"]
+    assert 0.7 < ((low <= true) & (true <= high)).double().mean() < 0.9
+
+
+def test_relatives_are_never_fitted_on_when_one_is_predicted() -> None:
+    """Every network is there twice: only folds that keep pairs together see how far off predictions are."""
+    one = batch(60)
+    group, noise = one.groups[0], torch.randn(60, generator=torch.Generator().manual_seed(9))
+    twice = batch_of(group.values.repeat_interleave(2, 0), group.spec, luck=noise.repeat_interleave(2))
+    zoo = FakeZoo(twice, np.array(["train"] * 120), "lineage")
+    kin = PropertyPredictor("weights", "boosting").fit(zoo, "luck").calibration_
+    alone = PropertyPredictor("weights", "boosting").fit(twice, "luck").calibration_
+    assert kin is not None
+    assert alone is not None
+    assert float(kin.residuals.abs().mean()) > 1.2 * float(alone.residuals.abs().mean())
 
 
 def test_clone_and_params() -> None:

@@ -91,3 +91,47 @@ def behavior(
         logits.norm(dim=-1).mean(1).clamp_min(1e-12).log(),
     ]
     return torch.stack(found, dim=1)
+
+
+def region_of(features: Float[Tensor, "networks features"]) -> dict[str, Tensor]:
+    """Where training networks lie: center, spread and whitening by a shrunken covariance (Ledoit, Wolf)."""
+    from sklearn.covariance import LedoitWolf
+
+    center = features.median(0).values
+    spread = (features - center).abs().median(0).values
+    spread = torch.where(spread > 1e-9, spread, (features - center).abs().mean(0).clamp_min(1e-9))
+    found = LedoitWolf().fit(torch.asinh((features - center) / spread).numpy())
+    precision = torch.from_numpy(found.precision_)
+    return {
+        "center": center,
+        "spread": spread,
+        "mean": torch.from_numpy(found.location_),
+        "whitening": torch.linalg.cholesky((precision + precision.T) / 2).contiguous(),
+    }
+
+
+def distance_from(
+    region: dict[str, Tensor], features: Float[Tensor, "networks features"]
+) -> Float[Tensor, " networks"]:
+    """Mahalanobis distance of networks from a region."""
+    here = torch.asinh((features - region["center"]) / region["spread"])
+    return ((here - region["mean"]) @ region["whitening"]).norm(dim=1)
+
+
+def held_out(
+    train: Float[Tensor, "networks features"],
+    others: Float[Tensor, "others features"],
+    fold: Int[Tensor, " both"],
+) -> Float[Tensor, " both"]:
+    """Distance of every network from the training networks outside its fold; NaN outside of all folds.
+
+    Args:
+        train: Features of training networks.
+        others: Those of others.
+        fold: Fold of all, training networks first; -1 is none.
+    """
+    every, inside = torch.cat([train, others]), fold[: len(train)]
+    found = torch.full((len(every),), torch.nan, dtype=train.dtype)
+    for place in range(int(fold.max()) + 1):
+        found[fold == place] = distance_from(region_of(train[inside != place]), every[fold == place])
+    return found

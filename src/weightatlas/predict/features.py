@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,9 +17,11 @@ FLOORS = ("layer_statistics", "weights", "deep_statistics", "pooled_statistics")
 
 
 class Networks(Protocol):
-    """What is needed of a zoo: its networks as a batch, with labels by name."""
+    """What is needed of a zoo: its networks as a batch with labels by name, and their lineages."""
 
     def batch(self, labels: tuple[str, ...] = ()) -> Batch: ...
+
+    def column(self, name: str) -> np.ndarray: ...
 
 
 def features_of(source: Encoder | str, batch: Batch) -> Float[Tensor, "networks features"]:
@@ -81,6 +84,13 @@ def labels_of(batch: Batch, properties: tuple[str, ...]) -> Float[Tensor, "netwo
 def as_batch(networks: Batch | Networks, names: tuple[str, ...]) -> Batch:
     """Read a zoo into a batch with the wanted labels."""
     return networks if isinstance(networks, Batch) else networks.batch(labels=names)
+
+
+def relatives_of(networks: Batch | Networks) -> np.ndarray:
+    """Name the family of every network: its lineage in a zoo, itself in a batch."""
+    if isinstance(networks, Batch):
+        return np.arange(len(networks)).astype(str)
+    return networks.column("lineage").astype(str)
 
 
 def splits_of(networks: Batch | Networks) -> set[str]:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from weightatlas.atomic import replacing, write_text
 from weightatlas.encoders.probes import Codes
 from weightatlas.errors import DataError, FileError, NoCode, ZooError
-from weightatlas.predict.familiar import behavior, consensus, structure
+from weightatlas.predict.familiar import behavior, consensus, distance_from, held_out, region_of, structure
 from weightatlas.predict.features import features_of, labels_of
 from weightatlas.predict.intervals import radius
+from weightatlas.predict.outoffold import Calibration
 from weightatlas.predict.property import PropertyPredictor
 from weightatlas.tasks import QueryPool
 from weightatlas.weights.batch import Batch, weights_of
@@ -33,9 +34,9 @@ class Grades:
         predicted: Predictions; NaN where the grader abstains, shape `(networks, targets)`.
         low: Lower ends of the intervals; minus infinity where it abstains.
         high: Upper ends.
-        distance: Distance from the training networks, 0 for the median validation network and 1 where a
+        distance: Distance from the training networks, 0 for the median calibrating network and 1 where a
             tenth of them lie farther, `(networks,)`.
-        familiar: Share of validation networks that are at least as far away (a p-value), `(networks,)`.
+        familiar: Share of calibrating networks that are at least as far away (a p-value), `(networks,)`.
         abstained: True where no grade is given, `(networks,)`.
     """
 
@@ -69,12 +70,13 @@ class Grader:
 
     Three things are compared with the training networks: the predictor's own features, how the weights are
     built, and, once `bind` gave it code and unlabelled inputs, what the networks answer. Each distance is one
-    of Mahalanobis with a shrunken covariance, 0 at the median validation network and 1 where a tenth of
-    them lie farther; the largest counts. Residuals of validation networks are divided by the distance
+    of Mahalanobis with a shrunken covariance, 0 at the median calibrating network and 1 where a tenth of
+    them lie farther; the largest counts. Errors of calibrating networks are divided by the distance
     beyond 1 before their conformal quantile is taken, and intervals are multiplied by it again: they grow
-    with distance, and still hold the truth with the wanted probability for networks like the validation
-    networks. Networks farther away than all but a share `abstain` of these get no grade, and so do
-    architectures that were not among the training networks.
+    with distance, and still hold the truth with the wanted probability for networks like these.
+    Networks farther away than all but a share `abstain` of these get no grade, and so do architectures that
+    were not among the training networks. The predictor says which networks calibrate: out of fold, both
+    distance and error are those of a fit that did not know the network.
 
     Weights alone tell little about networks that were trained alike on other data; without `bind`, expect
     to be fooled by them.
@@ -121,15 +123,32 @@ class Grader:
         self.tensors = {name: own for name, own in self.tensors.items() if name == "inputs"}
         if self.codes.known:
             self.tensors["usual"] = consensus(self._outputs(train))
-        for name, features in self._features(train).items():
-            self.tensors |= {f"{name}.{part}": own for part, own in _fitted(features).items()}
-        for name, far in self._distances(validation).items():
-            unit = torch.quantile(far, torch.tensor([0.5, 0.9], dtype=far.dtype))
-            self.tensors[f"{name}.unit"] = torch.stack([unit[0], (unit[1] - unit[0]).clamp_min(1e-9)])
-        distance = self._distance(validation)
-        errors = labels_of(validation, names).cpu() - self._predicted(validation)
-        self.tensors |= {"distances": distance, "scores": errors / distance.clamp_min(1)[:, None]}
+        calibration = self._calibration(train, validation, names)
+        known, far = calibration.known, {}
+        of_train, of_held = self._features(train), self._features(validation)
+        for name in of_train.keys() & of_held.keys():
+            far[name] = held_out(of_train[name], of_held[name], calibration.fold)[known]
+            unit = torch.quantile(far[name], torch.tensor([0.5, 0.9], dtype=far[name].dtype))
+            parts = {**region_of(of_train[name]), "unit": torch.stack([unit[0], unit[1] - unit[0]])}
+            parts["unit"][1].clamp_min_(1e-9)
+            self.tensors |= {f"{name}.{part}": own for part, own in parts.items()}
+        distance = self._largest(far)
+        scores = calibration.residuals / distance.clamp_min(1)[:, None]
+        self.tensors |= {"distances": distance, "scores": scores}
         return self
+
+    def _calibration(self, train: Batch, validation: Batch, names: tuple[str, ...]) -> Calibration:
+        """The predictor's own calibration if it is of these networks, else the validation networks.
+
+        A single family of validation networks both chooses and calibrates.
+        """
+        true = torch.cat([labels_of(part, names).cpu() for part in (train, validation)])
+        own = self.predictor.calibration_
+        if own is not None and torch.equal(own.true, true) and bool(own.known.any()):
+            return own
+        predicted = torch.full(true.shape, math.nan, dtype=torch.float64)
+        predicted[len(train) :] = self._predicted(validation)
+        return Calibration(predicted, true, torch.where(torch.isfinite(predicted).all(1), 0, -1))
 
     def grade(self, networks: Batch, level: float = 0.9) -> Grades:
         """Predict with intervals, or abstain.
@@ -210,24 +229,20 @@ class Grader:
                 parts.append(torch.cat([self.codes.run(chunk, self.tensors["inputs"]) for chunk in chunks]))
         return batch.join(parts)
 
-    def _distances(self, batch: Batch) -> dict[str, Tensor]:
-        """Mahalanobis distance from the training networks, per kind of features."""
+    def _distance(self, batch: Batch) -> Float[Tensor, " networks"]:
+        """The largest of the distances from the training networks."""
         found = {}
         for name, features in self._features(batch).items():
-            if f"{name}.whitening" not in self.tensors:
-                continue
-            parts = ("center", "spread", "mean", "whitening")
-            center, spread, mean, whitening = (self.tensors[f"{name}.{part}"] for part in parts)
-            found[name] = ((torch.asinh((features - center) / spread) - mean) @ whitening).norm(dim=1)
-        return found
+            prefix = f"{name}."
+            own = {n.removeprefix(prefix): t for n, t in self.tensors.items() if n.startswith(prefix)}
+            if own:
+                found[name] = distance_from(own, features)
+        return self._largest(found)
 
-    def _distance(self, batch: Batch) -> Float[Tensor, " networks"]:
-        """The largest of the distances: 0 for the median validation network, 1 where a tenth lie farther."""
-        found = []
-        for name, far in self._distances(batch).items():
-            middle, reach = self.tensors[f"{name}.unit"]
-            found.append((far - middle) / reach)
-        return torch.stack(found).amax(0)
+    def _largest(self, far: dict[str, Tensor]) -> Float[Tensor, " networks"]:
+        """0 for the median calibrating network, 1 where a tenth of them lie farther."""
+        units = {name: self.tensors[f"{name}.unit"] for name in far}
+        return torch.stack([(far[name] - middle) / reach for name, (middle, reach) in units.items()]).amax(0)
 
     def _predicted(self, batch: Batch) -> Float[Tensor, "networks targets"]:
         predicted = self.predictor.predict(batch)
@@ -261,25 +276,6 @@ def grader_of(predictor: PropertyPredictor, zoo: Zoo, abstain: float = 0.02) -> 
         grader.bind(network, inputs)
     labels = predictor.properties_
     return grader.fit(zoo.split("train").batch(labels=labels), zoo.split("val").batch(labels=labels))
-
-
-def _fitted(features: Float[Tensor, "networks features"]) -> dict[str, Tensor]:
-    """Center, spread and whitening of features; the covariance is shrunken as Ledoit and Wolf do."""
-    from sklearn.covariance import LedoitWolf
-
-    center = features.median(0).values
-    spread = (features - center).abs().median(0).values
-    spread = torch.where(spread > 1e-9, spread, (features - center).abs().mean(0).clamp_min(1e-9))
-    here = torch.asinh((features - center) / spread)
-    found = LedoitWolf().fit(here.numpy())
-    precision = torch.from_numpy(found.precision_)
-    whitening = torch.linalg.cholesky((precision + precision.T) / 2).contiguous()
-    return {
-        "center": center,
-        "spread": spread,
-        "mean": torch.from_numpy(found.location_),
-        "whitening": whitening,
-    }
 
 
 def _function(spec: NetworkSpec) -> str:

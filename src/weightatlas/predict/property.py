@@ -9,12 +9,19 @@ from torch import Tensor
 from weightatlas.encoders.base import Encoder, settings_of
 from weightatlas.errors import ConfigError, DataError, RunError
 from weightatlas.predict import intervals, metrics
-from weightatlas.predict.committee import fit_committee
+from weightatlas.predict.calibrate import Networked, fit_headed, fit_tuned
 from weightatlas.predict.features import Networks, as_batch, features_of, labels_of, splits_of
-from weightatlas.predict.finetune import Finetuned, Finetuning, finetune
-from weightatlas.predict.ridge import LAMBDAS, fit_ridge
-from weightatlas.predict.saved import Fitted, Heads, fitted_of, read_finetuned, read_head, write_head
-from weightatlas.predict.trees import fit_trees
+from weightatlas.predict.finetune import Finetuned, Finetuning
+from weightatlas.predict.outoffold import Calibration
+from weightatlas.predict.ridge import LAMBDAS
+from weightatlas.predict.saved import (
+    Fitted,
+    calibration_of,
+    fitted_of,
+    read_finetuned,
+    read_head,
+    write_head,
+)
 from weightatlas.weights.batch import Batch
 from weightatlas.weights.spec import NetworkSpec
 
@@ -104,9 +111,9 @@ class PropertyPredictor:
         Args:
             networks: A zoo or a batch with labels.
             properties: Names of the properties.
-            validation: Held-out networks for choosing the regularization and for intervals. Default:
-                the val split of a whole zoo; leave-one-out for anything else. Finetuning keeps the state
-                that is best on them.
+            validation: Held-out networks for choosing the regularization. Default: the val split of a whole
+                zoo; leave-one-out for anything else. Finetuning keeps the state that is best on one half of
+                them, by families, and takes the other half for intervals.
             out: Run folder of a finetuning; the same call continues it. Closed-form heads need none.
 
         Raises:
@@ -117,17 +124,26 @@ class PropertyPredictor:
             validation = networks.split("val")  # type: ignore[union-attr]
         if "train" in splits_of(networks):
             networks = networks.split("train")  # type: ignore[union-attr]
-        batch = as_batch(networks, names)
-        held = None if validation is None else as_batch(validation, names)
+        train = Networked.read(networks, names)
+        held = None if validation is None else Networked.read(validation, names)
+        self.fitted_: Fitted
         if self._tuning is not None:
-            self.fitted_: Fitted = self._finetuned(batch, names, held, out)
+            place = None if out is None else Path(out)
+            found = fit_tuned(self.encoder, self._tuning, self.seed, train, held, place)
         else:
-            self.fitted_ = self._headed(batch, names, held)
+            found = fit_headed(self.encoder, self.head, self.lambdas, self.seed, train, held)
+        self.fitted_, self._calibrate = found
         self.properties_ = names
-        self.specs_ = tuple({group.spec: None for group in batch})
+        self.specs_ = tuple({group.spec: None for group in train.batch})
         self.single_ = isinstance(properties, str)
-        self.residuals_ = None if held is None else labels_of(held, names).cpu() - self._answer(held)
         return self
+
+    @property
+    def calibration_(self) -> Calibration | None:
+        """Predictions for networks that took no part in them, made when they are first asked for."""
+        if callable(self._calibrate):
+            self._calibrate = self._calibrate()
+        return self._calibrate
 
     def predict(self, networks: Batch | Networks) -> Float[Tensor, "networks *targets"]:
         """Predict the properties of every given network.
@@ -144,19 +160,20 @@ class PropertyPredictor:
     ) -> tuple[Float[Tensor, "networks *targets"], Float[Tensor, "networks *targets"]]:
         """Bounds that hold the true value of a new network with probability `level`.
 
-        The validation networks that chose the regularization also set the width; the choice is one
-        number per property, so the effect on coverage is small.
+        Their width comes from errors on networks that neither the fit nor the choice of settings behind an
+        error has seen: out of fold for statistics, of validation networks for encoders, which were trained
+        on the training networks, and of the half that chose nothing for finetuned ones.
 
         Raises:
-            DataError: There were too few validation networks, or none.
+            DataError: There were too few such networks, or none.
         """
         self._require_fit()
-        if self.residuals_ is None:
+        if self.calibration_ is None:
             raise DataError(
                 "Intervals need validation networks, and the predictor was fitted without any.",
                 todo="Pass validation=... to fit.",
             )
-        reach = intervals.radius(self.residuals_, level)
+        reach = intervals.radius(self.calibration_.residuals, level)
         center = self.predict(networks)
         reach = reach[0] if self.single_ else reach
         return center - reach, center + reach
@@ -221,7 +238,7 @@ class PropertyPredictor:
             "single": self.single_,
             "specs": [spec.model_dump(mode="json") for spec in self.specs_],
         }
-        write_head(folder, self.fitted_, self.residuals_, about, self._tuning)
+        write_head(folder, self.fitted_, self.calibration_, about, self._tuning)
 
     @classmethod
     def load(cls, folder: str | Path, encoder: Encoder | None = None) -> "PropertyPredictor":
@@ -250,7 +267,7 @@ class PropertyPredictor:
         predictor = cls(source, about["head"], tuple(about["lambdas"]), about["seed"], tuning)
         predictor.properties_, predictor.single_ = tuple(about["properties"]), about["single"]
         predictor.specs_ = tuple(NetworkSpec.build(spec) for spec in about.get("specs", ()))
-        predictor.residuals_ = tensors.get("residuals")
+        predictor._calibrate = calibration_of(tensors)
         predictor.fitted_ = fitted
         return predictor
 
@@ -259,39 +276,11 @@ class PropertyPredictor:
         """How to finetune, or none."""
         return Finetuning() if self.finetune is True else (self.finetune or None)
 
-    def _finetuned(
-        self, batch: Batch, names: tuple[str, ...], held: Batch | None, out: str | Path | None
-    ) -> Finetuned:
-        """Train the encoder and a head together."""
-        if isinstance(self.encoder, str) or self._tuning is None:
-            raise ConfigError(
-                f"'{self.encoder}' cannot be finetuned.",
-                todo="Pass an encoder, for example create_encoder('sne').",
-            )
-        place = None if out is None else Path(out)
-        return finetune(self.encoder, batch, names, self._tuning, held, place, self.seed)
-
     def _answer(self, batch: Batch) -> Tensor:
         """Predict with whatever was fitted."""
         if isinstance(self.fitted_, Finetuned):
             return self.fitted_.predict(batch)
         return self.fitted_.predict(features_of(self.encoder, batch).cpu())
-
-    def _headed(self, batch: Batch, names: tuple[str, ...], validation: Batch | None) -> Heads:
-        """Fit a head on the encoder as it is."""
-        data = self._table(batch, names)
-        held = None if validation is None else self._table(validation, names)
-        if self.head == "ridge":
-            return fit_ridge(*data, validation=held, lambdas=self.lambdas)
-        if self.head == "boosting":
-            return fit_trees(*data, validation=held, seed=self.seed)
-        if self.head == "committee":
-            return fit_committee(*data, seed=self.seed)
-        raise ConfigError(f"There is no head '{self.head}'.", todo="Known: ridge, boosting, committee.")
-
-    def _table(self, batch: Batch, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-        """Features and targets of networks."""
-        return features_of(self.encoder, batch).cpu(), labels_of(batch, names).cpu()
 
     def _require_fit(self) -> None:
         if not hasattr(self, "fitted_"):

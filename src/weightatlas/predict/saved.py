@@ -14,18 +14,20 @@ from weightatlas.errors import FileError
 from weightatlas.objectives.property import Target
 from weightatlas.predict.committee import Committee, fit_committee
 from weightatlas.predict.finetune import Finetuned, Finetuning, supervised
+from weightatlas.predict.heads import Heads
+from weightatlas.predict.outoffold import Calibration
 from weightatlas.predict.ridge import Ridge
 from weightatlas.predict.trees import Trees, fit_trees
 
-Heads = Ridge | Trees | Committee
 Fitted = Heads | Finetuned
+_CALIBRATION = ("predicted", "true", "fold")
 _RIDGE = ("mean", "std", "weight", "bias", "chosen", "scores")
 
 
 def write_head(
     folder: str | Path,
     fitted: Fitted,
-    residuals: Tensor | None,
+    calibration: Calibration | None,
     about: dict[str, Any],
     tuning: Finetuning | None,
 ) -> None:
@@ -34,12 +36,14 @@ def write_head(
     Args:
         folder: Where to; made if missing.
         fitted: What was fitted.
-        residuals: Errors on validation networks, or none.
+        calibration: What sets the width of intervals, or none.
         about: JSON values of the predictor.
         tuning: Settings of a finetuning.
     """
     folder = Path(folder)
-    tensors = {} if residuals is None else {"residuals": residuals}
+    tensors: dict[str, Tensor] = {}
+    if calibration is not None:
+        tensors |= {f"calibration.{name}": getattr(calibration, name) for name in _CALIBRATION}
     if isinstance(fitted, Ridge):
         tensors |= {name: getattr(fitted, name) for name in _RIDGE}
     elif isinstance(fitted, Trees):
@@ -72,6 +76,17 @@ def read_head(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return about, load_file(folder / "predictor.safetensors")
     except Exception as error:
         raise FileError(f"{folder} holds no readable predictor: {error}") from None
+
+
+def calibration_of(tensors: dict[str, Tensor]) -> Calibration | None:
+    """Read what sets the width of intervals; errors alone, as former versions wrote them, are enough."""
+    if "residuals" in tensors:
+        errors = tensors["residuals"]
+        return Calibration(torch.zeros_like(errors), errors, torch.zeros(len(errors), dtype=torch.int64))
+    if "calibration.true" not in tensors:
+        return None
+    predicted, true, fold = (tensors[f"calibration.{name}"] for name in _CALIBRATION)
+    return Calibration(predicted, true, fold)
 
 
 def is_finetuned(folder: str | Path) -> bool:

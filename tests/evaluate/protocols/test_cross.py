@@ -56,8 +56,13 @@ def test_nothing_is_measured_or_predicted_twice(records: list[Record], cache: Pa
     both = predictions(there, name, places[0], places, 0)
     parts = [predictions(there, part, places[0], places, 0) for part in settings.together[name]]
     assert both is not None
-    expected = torch.stack([part["val"] for part in parts if part is not None]).mean(0)
-    torch.testing.assert_close(both["val"], expected)
+    expected = torch.stack([part["calibration"] for part in parts if part is not None]).mean(0)
+    torch.testing.assert_close(both["calibration"], expected, equal_nan=True)
+    counts = [len(there.truth(places[0], part)) for part in ("train", "val")]
+    known = torch.isfinite(expected)
+    assert len(known) == sum(counts)
+    assert not known[: counts[0]].any()  # one of the two was trained on them
+    assert known[counts[0] :].sum() == counts[1] // 2
 
 
 def test_between_architectures_what_knows_one_layout_takes_no_part(cache: Path) -> None:

@@ -18,6 +18,7 @@ from weightatlas.evaluate.protocols.same_zoo import (
     same_zoo,
 )
 from weightatlas.evaluate.protocols.stage import stage
+from weightatlas.predict import committee
 from weightatlas.results import Record
 
 METHODS = ("stat_nn", "probes", "mlp")
@@ -50,7 +51,10 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def records(recipe: str, cache: Path, out: Path) -> list[Record]:
-    return same_zoo("smoke", out, (0,), cache, recipe=recipe, methods=METHODS)
+    with pytest.MonkeyPatch.context() as quick:
+        quick.setattr(committee, "ROUNDS", 20)
+        quick.setattr(committee, "TREES", 20)
+        return same_zoo("smoke", out, (0,), cache, recipe=recipe, methods=METHODS)
 
 
 def test_methods_stand_beside_floors_and_ceiling(records: list[Record]) -> None:
@@ -67,6 +71,7 @@ def test_methods_stand_beside_floors_and_ceiling(records: list[Record]) -> None:
         }
     assert all(math.isfinite(r.value) and r.split == "lineage" for r in records)
     assert any(r.metric.startswith("tau over boosting") for r in records if r.method == "mlp")
+    assert any(r.metric == "coverage test accuracy" for r in records if r.method == RIVAL)
 
 
 def test_a_second_run_measures_nothing(

@@ -9,6 +9,7 @@ from weightatlas.evaluate.protocols import ensembles as ensembles
 from weightatlas.evaluate.protocols import gap as gap
 from weightatlas.evaluate.protocols import generation as generation
 from weightatlas.evaluate.protocols import inr_frequency as inr_frequency
+from weightatlas.evaluate.protocols import intervals as intervals
 from weightatlas.evaluate.protocols import layerwise as layerwise
 from weightatlas.evaluate.protocols import losses as losses
 from weightatlas.evaluate.protocols import netspace_cifar as netspace_cifar

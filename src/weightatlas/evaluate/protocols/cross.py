@@ -20,7 +20,7 @@ from weightatlas.encoders.heads import HeadConfig
 from weightatlas.encoders.io import create_encoder
 from weightatlas.errors import ConfigError, DataError, SpecError
 from weightatlas.evaluate.protocols.registry import Unit
-from weightatlas.evaluate.protocols.same_zoo import Variant
+from weightatlas.evaluate.protocols.same_zoo import HALVES, Variant
 from weightatlas.fit.config import FitConfig
 from weightatlas.fit.presets import preset
 from weightatlas.predict.finetune import Finetuning
@@ -152,7 +152,9 @@ def measured(
         found = predictions(there, method, source, targets, seed)
         if found is None:
             return []
-        reach = radius(found["val"][:, None] - there.truth(source, "val")[:, None], there.settings.level)
+        true = torch.cat([there.truth(source, part) for part in ("train", "val")])
+        errors = (found["calibration"] - true)[torch.isfinite(found["calibration"])]
+        reach = radius(errors[:, None], there.settings.level)
         for target in targets:
             own, true = found["/".join(target)], there.truth(target)
             held = (own - true).abs() <= reach
@@ -198,10 +200,11 @@ def summarized(scores: Mapping[tuple[Place, Place], Mapping[str, float]]) -> dic
 def predictions(
     there: Crossing, method: str, source: Place, targets: Sequence[Place], seed: int
 ) -> dict[str, Tensor] | None:
-    """Predict the val networks of a source and the test networks of its targets, or read what was predicted.
+    """Predict the test networks of a source's targets, or read what was predicted, and what calibrates.
 
     Returns:
-        "val" and "network/task" of each target -> float64 predictions; none if the method refuses networks.
+        "network/task" of each target -> float64 predictions, and "calibration" -> those for the train and val
+        networks of the source that took no part in them, NaN for others; none if the method refuses networks.
     """
     settings = there.settings
     if method in settings.together:
@@ -210,30 +213,44 @@ def predictions(
         if not kept:
             return None
         return {name: torch.stack([part[name] for part in kept]).mean(0) for name in kept[0]}
-    own = settings.variants[method].model_dump_json() if method in settings.variants else method
+    own = settings.variants[method].model_dump_json() + HALVES if method in settings.variants else method
     shared = ("recipe", "target", "head", "passes", "batch", "lr")
     mark = f"{key_of(settings.model_dump_json(include=set(shared)), own, seed) & 0xFFFF_FFFF:08x}"
     folder = there.cache / "runs" / f"cross-{there.tier}-{'-'.join(source)}-{mark}"
     path = folder / "predictions.safetensors"
     known = load_file(path) if path.exists() else {}
-    wanted = {"val": (source, "val"), **{"/".join(target): (target, "test") for target in targets}}
+    wanted = {"/".join(target): target for target in targets}
     missing = {name: place for name, place in wanted.items() if name not in known}
-    if missing:
+    if missing or "calibration" not in known:
         try:
             predictor = fitted(there, method, source, seed, folder)
-            known |= {name: predictor.predict(there.part(*place)) for name, place in missing.items()}
+            known |= {name: predictor.predict(there.part(place, "test")) for name, place in missing.items()}
+            known["calibration"] = _calibrating(predictor)
         except (SpecError, DataError) as error:
             log.info("%s takes no part: %s", method, error.what)
             return None
         with replacing(path) as temporary:
             save_file({name: value.contiguous() for name, value in known.items()}, temporary)
-    return {name: known[name] for name in wanted}
+    return {name: known[name] for name in ("calibration", *wanted)}
+
+
+def _calibrating(predictor: PropertyPredictor) -> Float[Tensor, " networks"]:
+    """Predictions for the train and val networks of a source that took no part in them.
+
+    Raises:
+        DataError: There are none.
+    """
+    found = predictor.calibration_
+    if found is None:
+        raise DataError("No network is left to measure the width of intervals on.")
+    return found.predicted[:, 0]
 
 
 def fitted(there: Crossing, method: str, source: Place, seed: int, folder: Path) -> PropertyPredictor:
     """Fit a method on the training networks of one zoo; an interrupted training continues."""
     settings = there.settings
-    parts = there.part(source, "train"), settings.target, there.part(source, "val")
+    train, val = (there.zoo(source).split(part) for part in ("train", "val"))
+    parts = train, settings.target, val
     if method in _CLOSED:
         features, head, _ = _CLOSED[method]
         return PropertyPredictor(features, head, seed=seed).fit(*parts)  # type: ignore[arg-type]

@@ -24,8 +24,8 @@ def cross_dataset(
     """Train every method on the networks of one data set and rank those of all (SNE, section 4.2).
 
     One architecture, last checkpoints, split by lineage. "tau" is the mean over all pairs, "tau from X"
-    that of the row of a training zoo. Intervals are conformal, from validation networks of the training
-    zoo: their coverage holds there and says elsewhere how far the networks are from it.
+    that of the row of a training zoo. Intervals are conformal, from networks of the training zoo that took no
+    part in the fit: their coverage holds there and says elsewhere how far the networks are from it.
 
     Args:
         tier: "smoke", "laptop" (8x8 images) or "paper".

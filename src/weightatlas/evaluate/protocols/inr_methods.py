@@ -22,6 +22,7 @@ class Entry:
 METHODS: dict[str, Entry] = {
     "SNE safe": Entry("sne", "sne_safe"),
     "SNE linked": Entry("sne", "sne_linked"),
+    "SNE linked + LI": Entry("sne", "sne_linked", 0.1),
     "SNE paper": Entry("sne", "sne_paper"),
     "SNE paper + LI": Entry("sne", "sne_paper", 0.1),
     "SNE safe + LI": Entry("sne", "sne_safe", 0.1),

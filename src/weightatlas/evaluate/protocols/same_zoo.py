@@ -26,7 +26,7 @@ from weightatlas.evaluate.protocols.registry import (
     run_units,
     settings_of,
 )
-from weightatlas.evaluate.protocols.scores import NAMES, ceiling_records, scored
+from weightatlas.evaluate.protocols.scores import NAMES, ceiling_records, covered, reach_of, scored
 from weightatlas.evaluate.protocols.stage import Stage
 from weightatlas.fit.config import FitConfig
 from weightatlas.fit.presets import preset
@@ -41,6 +41,7 @@ from weightatlas.weights.batch import Batch
 
 log = logging.getLogger("weightatlas")
 ACCURACIES = ("train_acc", "test_acc")
+HALVES = "half of the validation networks chooses"  # Part of the names of runs; all chose in older ones.
 RIVAL = "layer statistics + boosting"
 
 
@@ -101,7 +102,8 @@ def same_zoo(
     One checkpoint a network (the last), split by lineage. Encoders are trained end to end with a head for
     all properties at once; the state with the best tau on validation networks is kept. Beside them: layer
     statistics with ridge and boosting, boosting on the hyperparameters alone, the best single statistic, and
-    the ceiling that noisy labels set. Intervals are bootstrapped, differences to boosting on the same draws.
+    the ceiling that noisy labels set. Intervals of scores are bootstrapped, differences to boosting on the
+    same draws; "coverage" is that of 90 % intervals of predictions.
 
     Args:
         tier: "smoke", "laptop" or "paper".
@@ -115,9 +117,9 @@ def same_zoo(
     """
     settings = settings_of("same_zoo", tier, SameZooConfig, listed(changes, "methods", "targets"))
     work = {
-        "layer statistics + ridge": partial(floor, head="ridge"),
-        RIVAL: partial(floor, head="boosting"),
-        "deep statistics + committee": deep,
+        "layer statistics + ridge": partial(closed, features="layer_statistics", head="ridge"),
+        RIVAL: partial(closed, features="layer_statistics", head="boosting"),
+        "deep statistics + committee": partial(closed, features="deep_statistics", head="committee"),
         "hyperparameters + boosting": hyperparameters,
         "best single statistic": single,
         "oracle, noisy labels": _oracle,
@@ -159,11 +161,11 @@ def trained(there: Stage, name: str, variant: Variant, seed: int, settings: Same
         passes=settings.passes, batch=settings.batch, lr=settings.lr, seed=seed, device=str(there.device)
     )
     tuning = Finetuning(head=HeadConfig(hidden=settings.head), fit=how)
-    mark = f"{key_of(how.identity, settings.head, settings.targets, variant) & 0xFFFF_FFFF:08x}"
+    mark = f"{key_of(how.identity, settings.head, settings.targets, variant, HALVES) & 0xFFFF_FFFF:08x}"
     place = there.cache / "runs" / f"same_zoo-{there.name}-{there.tier}-{variant.encoder}-{seed}-{mark}"
     predictor = PropertyPredictor(encoder, seed=seed, finetune=tuning)
-    predictor.fit(batch(there, "train", settings), settings.targets, batch(there, "val", settings), place)
-    return found(there, name, "ours", predictor.predict(batch(there, "test", settings)), settings, seed)
+    predictor.fit(there.part("train"), settings.targets, there.part("val"), place)
+    return judged(there, name, "ours", predictor, settings, seed)
 
 
 def made(there: Stage, variant: Variant, seed: int) -> Encoder | None:
@@ -183,21 +185,12 @@ def made(there: Stage, variant: Variant, seed: int) -> Encoder | None:
     return encoder
 
 
-def floor(there: Stage, head: Any, settings: SameZooConfig) -> list[Record]:
-    """Layer statistics with ridge or boosting."""
+def closed(there: Stage, features: str, head: Any, settings: SameZooConfig) -> list[Record]:
+    """Statistics of weights with a head in closed form or of trees."""
     there = last(there)
-    return found(
-        there, f"layer statistics + {head}", "baseline", _statistics(there, head, settings), settings
-    )
-
-
-def deep(there: Stage, settings: SameZooConfig) -> list[Record]:
-    """Deep statistics with a committee of heads: weights only, closed form."""
-    there = last(there)
-    train, val, test = (batch(there, part, settings) for part in ("train", "val", "test"))
-    predictor = PropertyPredictor("deep_statistics", "committee").fit(train, settings.targets, val)
-    name = "deep statistics + committee"
-    return found(there, name, "ours", predictor.predict(test), settings)
+    kind = "ours" if head == "committee" else "baseline"
+    predictor = fitted(there, features, head, settings.targets)
+    return judged(there, f"{features.replace('_', ' ')} + {head}", kind, predictor, settings)
 
 
 def hyperparameters(there: Stage, settings: SameZooConfig) -> list[Record]:
@@ -220,6 +213,14 @@ def single(there: Stage, settings: SameZooConfig) -> list[Record]:
     return found(there, "best single statistic", "baseline", predicted, settings, orders=orders)
 
 
+def judged(
+    there: Stage, method: str, kind: Any, predictor: PropertyPredictor, settings: SameZooConfig, seed: int = 0
+) -> list[Record]:
+    """Score a fitted predictor and its intervals."""
+    predicted = predictor.predict(batch(there, "test", settings))
+    return found(there, method, kind, predicted, settings, seed, reach=reach_of(predictor))
+
+
 def found(
     there: Stage,
     method: str,
@@ -228,14 +229,16 @@ def found(
     settings: SameZooConfig,
     seed: int = 0,
     orders: Tensor | None = None,
+    reach: Tensor | None = None,
 ) -> list[Record]:
-    """Score predictions of the test networks."""
+    """Score predictions of the test networks, and intervals of a given reach around them."""
     test = batch(there, "test", settings)
-    rival = None if kind == "baseline" else _statistics(there, "boosting", settings)
+    boosting = "layer_statistics", "boosting", settings.targets
+    rival = None if kind == "baseline" else fitted(there, *boosting).predict(test)
     about = {"method": method, "kind": kind, **there.about("same_zoo", seed)}
-    return scored(
-        predicted, test.labels, settings.targets, there.task.classes, about, settings.draws, rival, orders
-    )
+    given = predicted, test.labels, settings.targets
+    scores = scored(*given, there.task.classes, about, settings.draws, rival, orders)
+    return scores if reach is None else [*scores, *covered(*given, reach, about)]
 
 
 def batch(there: Stage, part: str, settings: SameZooConfig) -> Batch:
@@ -256,16 +259,9 @@ def last(there: Stage) -> Stage:
 
 
 @lru_cache(maxsize=8)
-def _boosted(there: Stage, head: str, targets: tuple[str, ...]) -> Tensor:
-    settings = SameZooConfig(recipe=there.name, passes=1, targets=targets)
-    predictor = PropertyPredictor("layer_statistics", head)  # type: ignore[arg-type]
-    predictor.fit(batch(there, "train", settings), targets, batch(there, "val", settings))
-    return predictor.predict(batch(there, "test", settings))
-
-
-def _statistics(there: Stage, head: str, settings: SameZooConfig) -> Float[Tensor, "networks targets"]:
-    """Predictions from layer statistics; fitted once for the differences to all methods."""
-    return _boosted(there, head, settings.targets)
+def fitted(there: Stage, features: str, head: Any, targets: tuple[str, ...]) -> PropertyPredictor:
+    """Fit statistics once, for themselves and for the differences to all methods."""
+    return PropertyPredictor(features, head).fit(there.part("train"), targets, there.part("val"))
 
 
 def _oracle(there: Stage, settings: SameZooConfig) -> list[Record]:

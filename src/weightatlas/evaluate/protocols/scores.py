@@ -9,10 +9,13 @@ from torch import Tensor
 from weightatlas.errors import DataError
 from weightatlas.predict.bootstrap import Score, bootstrap
 from weightatlas.predict.ceiling import ceiling
+from weightatlas.predict.intervals import radius
 from weightatlas.predict.metrics import above_chance, kendall, mae, r2
+from weightatlas.predict.property import PropertyPredictor
 from weightatlas.results import Record
 
 NAMES = ("tau", "tau above chance", "R2", "MAE")
+LEVEL = 0.9  # of intervals
 TITLES = {
     "test_acc": "test accuracy",
     "generalization_gap": "generalization gap",
@@ -56,6 +59,42 @@ def scored(
         for name, (value, spread, count) in found.items():
             fields = {"metric": f"{name} {title}", "value": value, "spread": spread, "n": count}
             records.append(Record.build({**about, **fields}))
+    return records
+
+
+def reach_of(predictor: PropertyPredictor) -> Float[Tensor, " targets"] | None:
+    """Half of the width of intervals; none if there are too few networks to measure it on."""
+    found = predictor.calibration_
+    try:
+        return None if found is None else radius(found.residuals, LEVEL)
+    except DataError:
+        return None
+
+
+def covered(
+    predicted: Float[Tensor, "networks targets"],
+    labels: dict[str, Tensor],
+    targets: Sequence[str],
+    reach: Float[Tensor, " targets"],
+    about: dict[str, Any],
+) -> list[Record]:
+    """Say how often intervals hold the truth, and how wide they are.
+
+    Args:
+        predicted: A column per property.
+        labels: Measured properties.
+        targets: Names of the properties.
+        reach: Half of the width of each property's intervals.
+        about: Fields that all records share.
+    """
+    records = []
+    for place, target in enumerate(targets):
+        error = (labels[target].double().cpu() - predicted[:, place].cpu()).abs()
+        numbers = {"coverage": float((error <= reach[place]).double().mean())}
+        numbers["interval width"] = 2 * float(reach[place])
+        for name, value in numbers.items():
+            metric = f"{name} {TITLES.get(target, target)}"
+            records.append(Record.build({**about, "metric": metric, "value": value, "n": len(error)}))
     return records
 
 

@@ -1,0 +1,54 @@
+"""`bench intervals`: splits by family, every way to calibrate, resumable."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from weightatlas.evaluate.protocols import intervals as module
+from weightatlas.evaluate.protocols.intervals import WAYS, Divided, by_size, intervals, numbers_of, zoos_of
+from weightatlas.evaluate.protocols.registry import settings_of
+from weightatlas.predict.outoffold import Calibration
+
+
+def test_smoke_tier_measures_every_way_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = cache / "intervals.json"
+    records = intervals("smoke", out, (0,), cache, recipe="digits", across=False)
+    found = {(r.zoo, r.method, r.metric): r.value for r in records}
+    for way in WAYS:
+        assert 0 <= found["digits", f"{way}: layer statistics + boosting", "coverage"] <= 1
+        assert found["digits", f"{way}: layer statistics + ridge", "width"] > 0
+    monkeypatch.setattr(module, "numbers_of", lambda *_: pytest.fail("measured again"))
+    again = intervals("smoke", out, (0,), cache, recipe="digits", across=False)
+    assert len(again) == len(records)
+    settings = settings_of("intervals", "smoke", module.IntervalsConfig, {})
+    assert list(zoos_of(settings, "smoke", cache))[1:] == ["digits_cnn/digits", "digits_cnn/few digits"]
+
+
+def test_families_stay_together_and_shares_are_kept() -> None:
+    lineage = np.repeat(np.arange(40), 2).astype(str)
+    data = Divided((torch.zeros(80, 1), torch.zeros(80, 1)), lineage, (0.5, 0.25))
+    parts = data.split(0)
+    assert [len(part) for part in parts] == [40, 20, 20]
+    assert not set(lineage[parts[0].numpy()]) & set(lineage[parts[2].numpy()])
+    assert not torch.equal(parts[0], data.split(1)[0])
+
+
+def test_out_of_fold_covers_what_was_asked_on_average() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 6, generator=generator).double()
+    y = x.sum(1, keepdim=True) + torch.randn(400, 1, generator=generator)
+    data = Divided((x, y), np.arange(400).astype(str), (0.5, 0.1))
+    settings = settings_of("intervals", "laptop", module.IntervalsConfig, {})
+    found = [numbers_of(data, "ridge", settings, seed) for seed in range(20)]
+    for way in WAYS[1:]:
+        assert abs(np.mean([numbers[way][0] for numbers in found]) - 0.9) < 0.025
+
+
+def test_errors_by_size_give_narrow_intervals_where_errors_are_small() -> None:
+    predicted = torch.linspace(0, 1, 200).double()[:, None]
+    true = predicted + predicted * torch.tensor([-1.0, 1.0]).repeat(100)[:, None]
+    found = Calibration(predicted, true, torch.arange(200) % 5)
+    reach = by_size(found, torch.tensor([0.05, 0.9]), 0.9)
+    assert float(reach[0]) < 0.5 * float(reach[1])
