@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from weightatlas.weights.axes import Line, fix, is_fixed, length, stretch, unify
 from weightatlas.weights.infer_blocks import pooled
+from weightatlas.weights.infer_formulas import hidden_formulas
 from weightatlas.weights.infer_layers import Reader, Unit
 from weightatlas.weights.infer_shortcuts import unequal_sums
 
@@ -56,6 +57,7 @@ class Wirer:
             widths = self._chain_widths() if self.result.chain else self._branch_widths()
             read = {unit.width_in for unit in self.main} | {before.width_out for before, _ in self.flattened}
             sums = unequal_sums(self.main[:-1], read)
+            sums |= hidden_formulas(self.units, self.reader.lines, self.attends)
             self.result.doubts |= {width: reason for width, reason in sums.items() if width in widths}
             for width in sorted(widths - set(sums)):
                 self._decide(width)
