@@ -1,9 +1,11 @@
 """The quickstart in miniature: every chapter is told beside baselines, and a second call trains nothing."""
 
+from dataclasses import replace
+
 import pytest
 
 from weightatlas.errors import ConfigError
-from weightatlas.evaluate.protocols.quickstart import run_quickstart
+from weightatlas.evaluate.protocols.quickstart import SHOWN, run_quickstart
 from weightatlas.report.data import ReportData
 from weightatlas.report.page import write_report
 from weightatlas.report.story import report_of
@@ -26,6 +28,12 @@ def test_the_story_is_whole(tmp_path, monkeypatch):
     assert isinstance(data, ReportData)
     assert len(data.headlines) == 3
     assert all(headline.baseline for headline in data.headlines)
+    assert [headline.label.partition(": ")[2] for headline in data.headlines] == list(SHOWN.values())
+    assert f"generated: {SHOWN['generate']}" in data.accuracies
+    # Whoever comes out best on test networks: what is shown was named before.
+    lucky = [r.replace(value=9.0) if r.method.startswith("sane") else r for r in story.records]
+    shown = report_of(replace(story, records=lucky)).headlines
+    assert [(one.label, one.value) for one in shown] == [(one.label, one.value) for one in data.headlines]
     page = write_report(tmp_path / "report.html", data).read_text(encoding="utf-8")
     assert "activation, refined" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
