@@ -56,6 +56,18 @@ class Ordered(Scalars):
         return Encoded(codes, torch.ones(codes.shape[:2], dtype=torch.bool), codes[:, 0])
 
 
+class Normed(Scalars):
+    """Norms its embeddings over the batch."""
+
+    def __init__(self, config: ScalarsConfig) -> None:
+        super().__init__(config)
+        self.norm = nn.BatchNorm1d(config.dim)
+
+    def encode(self, weights: Weights) -> Encoded:
+        codes = self.norm(self.each(weights.values[..., None]).mean(1))[:, None]
+        return Encoded(codes, torch.ones(codes.shape[:2], dtype=torch.bool), codes[:, 0])
+
+
 def spread(values: Tensor) -> Tensor:
     return values.square().mean(1)
 
@@ -121,6 +133,12 @@ def test_the_best_validated_state_is_kept():
         scored = property.scores(head(found.encoder.embed(held)), held.labels)
     assert scored["kendall"] == pytest.approx(best)
     assert best >= found.history[-1]["val/kendall"]
+
+
+def test_encoders_with_norms_over_the_batch_can_be_trained():
+    config = tuning(fit=tuning().fit.replace(passes=1))
+    found = finetune(Normed(ScalarsConfig()), batch(mixed=False), ["size"], config, batch(16, 1, False))
+    assert bool(torch.isfinite(found.predict(batch(mixed=False))).all())
 
 
 def test_patience_stops_early():

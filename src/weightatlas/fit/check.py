@@ -173,10 +173,14 @@ def _of_trial(encoder: Encoder, batch: Batch, loss: Composite, population: Any, 
 
 def embedding_dim(encoder: Encoder, batch: Batch) -> int:
     """Numbers per embedding; 1 if the networks do not fit, which `check_run` then reports."""
+    training = encoder.training
     try:
         with torch.no_grad():
             encoder.require(batch.groups[0].spec)
             one = weights_of(batch.groups[0].values[:1], batch.groups[0].spec)
-            return encoder.cpu().encode(one).embedding.shape[1]
+            # Norms over a batch refuse one network in training, and would learn from it.
+            return encoder.cpu().eval().encode(one).embedding.shape[1]
     except (WeightAtlasError, IndexError):
         return 1
+    finally:
+        encoder.train(training)
