@@ -160,3 +160,21 @@ def test_a_network_among_several_in_one_file_is_found_when_it_is_asked_for(
         done = import_folder(messy, tmp_path / "zoo", make, input_shape=(9,))
     assert done.zoo.column("id").tolist() == ["agent_ckpt__critic"]
     assert done.zoo.population()(done.zoo.weights().values, torch.randn(2, 9)).shape == (1, 2, 3)
+
+
+def test_a_network_that_is_not_understood_is_left_out_and_the_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("good", "strange"):
+        torch.save({f"{name}.weight": torch.randn(3, 2)}, tmp_path / f"{name}.pt")
+
+    def fussy(state: dict, graph: tuple = ()) -> object:
+        if "strange.weight" in state:
+            raise KeyError("strange")
+        return infer(state, graph=graph)
+
+    monkeypatch.setattr("weightatlas.zoo.importers.candidates.infer", fussy)
+    done = import_folder(tmp_path, tmp_path / "zoo")
+    assert [path.name for path in done.read] == ["good.pt"]
+    reasons = {path.name: reason for path, reason in done.skipped.items()}
+    assert "not understood: KeyError: 'strange'" in reasons["strange.pt"]

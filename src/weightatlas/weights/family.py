@@ -55,7 +55,7 @@ def _name(found: Inferred) -> str:
         return f"transformer {blocks} x {width}"
     if words["recurrent"]:
         stacked = sum(bool(re.fullmatch(r"weight_ih_l\d+", name)) for name in names)
-        return f"recurrent {max(stacked, words['recurrent'])} x {_widest(found, 'recurrent')}"
+        return f"recurrent {max(stacked, words['recurrent'])} x {_state(found)}"
     if convs and (kinds["residual"] or names & {"downsample", "shortcut", "skip", "convshortcut"}):
         return f"ResNet-like {layers}"
     if convs and both_ways:
@@ -77,8 +77,10 @@ def _dense(found: Inferred, linears: int, embeddings: int) -> str:
     return f"embedding {embeddings} tables" if embeddings else f"unknown, {count} tensors"
 
 
-def _widest(found: Inferred, kind: str) -> int:
-    return max((out for own, _, out, _ in found.units if own == kind), default=0)
+def _state(found: Inferred) -> int:
+    """Width of the state of the widest recurrent layer."""
+    fed_back = [t.shape[-1] for t in found.spec.tensors if re.search(r"weight_hh|recurrent_weight", t.name)]
+    return max(fed_back or [out for kind, _, out, _ in found.units if kind == "recurrent"], default=0)
 
 
 def _starts(names: set[str], words: tuple[str, ...]) -> bool:

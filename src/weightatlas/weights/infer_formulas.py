@@ -1,4 +1,4 @@
-"""Values that formulas may add to a network without leaving a tensor: positions of tokens, the time of a step.
+"""Values that formulas write and no tensor tells of: positions of tokens, the time of a step.
 
 Sines of positions are often computed, not stored. Where they are added to a stream, its entries cannot be
 reordered; and a layer that reads the sines of a time reads no layer, even if one writes the same width.

@@ -29,6 +29,7 @@ _SAME = {
     *("LogSoftmax", "Sin", "Cos", "Reciprocal", "Floor", "Round", "ThresholdedRelu", "Resize", "Upsample"),
 }
 _NESTED = {"If", "Loop", "Scan"}  # read values that their inputs do not name
+_RECURRENT = ("LSTM", "GRU", "RNN")
 _TOGETHER = {"Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "PRelu", "Pow"}
 _NORMS: tuple[tuple[str, Role], ...] = (
     *(("scale", "norm_scale"), ("bias", "norm_shift")),
@@ -116,6 +117,7 @@ class GraphReader:
             "Squeeze": self._flatten,
             "ReduceMean": self._reduce,
             "ReduceMax": self._reduce,
+            **dict.fromkeys(_RECURRENT, self._recurrent),
         }
         if step.op not in own:
             raise Refused("there is no rule for it")
@@ -151,6 +153,12 @@ class GraphReader:
         self._link(x.line, columns)
         self._bias(step, 2, rows)
         return Stream(rows, spatial=False)
+
+    def _recurrent(self, step: Operation) -> Stream:
+        for place, name in enumerate(step.inputs[1:4]):
+            if name in self.lines:
+                self.roles.setdefault(name, "weight" if place < 2 else "bias")
+        raise Refused("its gates are stacked and its state is fed back")
 
     def _norm(self, step: Operation) -> Stream:
         x = self._stream(step.inputs[0])
@@ -253,11 +261,14 @@ class GraphReader:
     def _describe(self, step: Operation) -> None:
         """Note a layer with weights as a unit, for the family's name."""
         kinds = {"Conv": "conv", "ConvTranspose": "transposed", "Gemm": "linear", "MatMul": "linear"}
+        kinds |= dict.fromkeys(_RECURRENT, "recurrent")
         name = step.inputs[1] if len(step.inputs) > 1 else ""
         if step.op not in kinds or name not in self.lines:
             return
         rows, columns = self.lines[name][:2]
         kind = kinds[step.op]
+        if kind == "recurrent" and len(step.inputs) > 2 and step.inputs[2] in self.lines:
+            rows = self.lines[step.inputs[2]][-1]
         self._say(
             step,
             "layer",

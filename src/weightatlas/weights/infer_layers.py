@@ -102,7 +102,7 @@ class Reader:
         """Classify one leaf module."""
         names = node.tensors
         rank = len(names.get("weight", names.get("gamma", names.get("running_mean", ()))))
-        if "in_proj_weight" in names or any(name.startswith("weight_ih") for name in names):
+        if "in_proj_weight" in names:
             return self._packed(node)
         if rank == 1:
             return self._norm(node)
@@ -212,21 +212,12 @@ class Reader:
         return Unit(node.path, "loose", axes=lines, layers=0)
 
     def _packed(self, node: Module) -> Unit:
-        """Fix attention and recurrent layers, whose rows stack several parts."""
-        own = [name for name in node.tensors if re.search(r"weight|bias", name)]
-        for name in own:
-            self.roles[node.full(name)] = "weight" if "weight" in name else "bias"
-            for line in self.lines[node.full(name)][:1]:
-                fix(line)
-        recurrent = "in_proj_weight" not in own
-        columns = self.lines[node.full("weight_ih_l0" if recurrent else "in_proj_weight")]
-        if recurrent:
-            for name in own:
-                for line in self.lines[node.full(name)]:
-                    fix(line)
-            self.say(node.path, "layer", "recurrent", "certain", "weight_ih and weight_hh")
-            return Unit(node.path, "recurrent", columns[-1], self.lines[node.full("weight_hh_l0")][-1])
-        return Unit(node.path, "attention", columns[-1], None)
+        """Fix the rows of torch's attention, which stack queries, keys and values."""
+        for local in ("in_proj_weight", "in_proj_bias"):
+            if local in node.tensors:
+                self.roles[node.full(local)] = "weight" if "weight" in local else "bias"
+                fix(self.lines[node.full(local)][0])
+        return Unit(node.path, "attention", self.lines[node.full("in_proj_weight")][-1], None)
 
     def _loose(self, node: Module) -> Unit:
         return self._loose_tensor(node, next(iter(node.tensors)))

@@ -27,6 +27,7 @@ from weightatlas.weights.infer_blocks import (
 )
 from weightatlas.weights.infer_layers import Reader, Unit
 from weightatlas.weights.infer_names import Module
+from weightatlas.weights.infer_recurrent import recurrent_names, recurrent_unit
 
 
 class Builder:
@@ -50,8 +51,11 @@ class Builder:
 
     def _own(self, node: Module) -> list[Unit]:
         """Units of the tensors a module owns itself."""
-        known = [n for n in node.tensors if n in LAYER or n.startswith(("in_proj", "weight_", "bias_"))]
-        if not known or node is self.root:
+        known = [n for n in node.tensors if n in LAYER or n.startswith("in_proj")]
+        own = recurrent_names(node)
+        if own:
+            return [recurrent_unit(self.reader, node), *self.reader.loose(node, tuple(own))]
+        if not known or (node is self.root and node.children):
             return self.reader.loose(node)
         unit = self.reader.unit(node)
         if unit.kind in ("loose", "token"):

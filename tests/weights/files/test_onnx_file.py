@@ -7,7 +7,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.weights.files.collection import onnx_bytes, state
 from weightatlas.errors import FileError
+from weightatlas.weights.family import family_of
 from weightatlas.weights.files import read_checkpoint
+from weightatlas.weights.infer import infer
 
 
 def saved(path, nodes, initializers):
@@ -80,3 +82,41 @@ def test_files_outside_the_folder_are_not_opened(tmp_path, place):
     (tmp_path / "inner" / "a.onnx").write_bytes(onnx_bytes(place))
     with pytest.raises(FileError, match="outside its folder and was not opened"):
         read_checkpoint(tmp_path / "inner" / "a.onnx")
+
+
+def test_weights_inside_the_branches_of_an_if_are_found_and_never_permuted(tmp_path):
+    def branch(width):
+        parts = {"w": np.ones((width, 4), np.float32), "v": np.ones((2, width), np.float32)}
+        nodes = [
+            helper.make_node("Gemm", ["x", "w"], ["h"], transB=1),
+            helper.make_node("Gemm", ["h", "v"], ["out"], transB=1),
+        ]
+        value = helper.make_tensor_value_info("out", TensorProto.FLOAT, None)
+        return helper.make_graph(
+            nodes, "b", [], [value], [numpy_helper.from_array(v, k) for k, v in parts.items()]
+        )
+
+    node = helper.make_node("If", ["c"], ["y"], name="rate", then_branch=branch(8), else_branch=branch(6))
+    network = saved(tmp_path / "a.onnx", [node], []).network
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.tensors.items()}
+    assert sorted(shapes.values()) == [(2, 6), (2, 8), (6, 4), (8, 4)]
+    assert {"w", "v"} < set(shapes)
+    assert all(name in ("w", "v") or name.startswith("rate/") for name in shapes)
+    assert infer(network.tensors, graph=network.graph).spec.groups == ()
+
+
+def test_a_recurrent_operation_is_one_layer_of_joined_gates(tmp_path):
+    parts = {"w": np.ones((1, 32, 5)), "r": np.ones((1, 32, 8)), "b": np.ones((1, 64))}
+    node = helper.make_node("LSTM", ["x", "w", "r", "b"], ["y", "h"], hidden_size=8)
+    stored = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in parts.items()]
+    network = saved(tmp_path / "a.onnx", [node], stored).network
+    assert {name: tuple(tensor.shape) for name, tensor in network.tensors.items()} == {
+        "w": (32, 5),
+        "r": (32, 8),
+        "b": (64,),
+    }
+    assert network.restore(network.tensors)["w"].shape == (1, 32, 5)
+    found = infer(network.tensors, graph=network.graph)
+    assert family_of(found).name == "recurrent 1 x 8"
+    assert [tensor.role for tensor in found.spec.tensors] == ["weight", "weight", "bias"]
+    assert found.spec.groups == ()

@@ -1,6 +1,7 @@
 """Read ONNX files: initializers under PyTorch's conventions, and the graph."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from weightatlas.weights.files.onnx_tensors import Initializers, text
 from weightatlas.weights.files.zip_file import damaged
 
 _LARGEST = 1 << 31
+_GRAPH = 5  # AttributeProto.GRAPH
 
 
 def read_onnx(path: Path) -> tuple[dict[str, Any], tuple[Operation, ...], dict[str, str], list[str]]:
@@ -34,12 +36,9 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], tuple[Operation, ...], dict[s
         ConfigError: The package `onnx` is not installed.
     """
     graph, metadata = _parse(path)
-    stored = {text(tensor.name): tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.output:
-            stored.update((text(node.output[0]), item.t) for item in node.attribute if item.name == "value")
+    stored: dict[str, Any] = {}
     ends = Operation(op="Output", inputs=tuple(text(value.name) for value in graph.output))
-    operations = (*(_operation(node) for node in graph.node if node.op_type != "Constant"), ends)
+    operations = (*_collect(graph, stored, {}, ""), ends)
     reader = Initializers(path, stored)
     used = [name for step in operations for name in step.inputs if name in stored]
     found = {name: reader.leaf(name) for name in dict.fromkeys([*used, *stored])}
@@ -100,8 +99,29 @@ def _parse(path: Path) -> tuple[Any, dict[str, str]]:
     return whole.graph, {key: found[:1000] for key, found in texts.items() if found}
 
 
-def _operation(node: Any) -> Operation:
-    """Turn a node into a record with plain attributes; subgraphs are only named."""
+def _collect(graph: Any, stored: dict[str, Any], outer: Mapping[str, str], place: str) -> Iterator[Operation]:
+    """Yield the operations of a graph, those of graphs inside it first, and gather all stored tensors.
+
+    The branches of an `If` may use one name twice; the later one gets its place in front of the name.
+    """
+    constants = [(node, item.t) for node in graph.node for item in node.attribute if item.name == "value"]
+    own = [(text(tensor.name), tensor) for tensor in graph.initializer]
+    own += [(text(node.output[0]), t) for node, t in constants if node.op_type == "Constant" and node.output]
+    names = {**outer, **{name: f"{place}{name}" if name in stored else name for name, _ in own}}
+    stored.update((names[name], tensor) for name, tensor in own)
+    for node in graph.node:
+        if node.op_type == "Constant":
+            continue
+        for item in node.attribute:
+            for inner in (*([item.g] if item.type == _GRAPH else []), *item.graphs):
+                yield from _collect(
+                    inner, stored, names, f"{text(node.name) or node.op_type}/{text(item.name)}/"
+                )
+        yield _operation(node, names)
+
+
+def _operation(node: Any, names: Mapping[str, str]) -> Operation:
+    """Turn a node into a record with plain attributes; graphs inside it are only named."""
     attributes: dict[str, Any] = {}
     for item in node.attribute:
         values = {1: item.f, 2: item.i, 3: item.s.decode("utf-8", "replace")[:1000]}
@@ -113,14 +133,20 @@ def _operation(node: Any) -> Operation:
     return Operation(
         op=text(node.op_type),
         name=text(node.name),
-        inputs=tuple(map(text, node.input)),
+        inputs=tuple(names.get(text(name), text(name)) for name in node.input),
         outputs=tuple(map(text, node.output)),
         attributes=attributes,
     )
 
 
 def _convention(step: Operation, tree: dict[str, Any]) -> None:
-    """Turn the matrix of a dense layer to (out, in)."""
+    """Turn the matrix of a dense layer to (out, in); join the directions and gates of a recurrent one."""
+    if step.op in _RECURRENT:
+        for name in step.inputs[1:4]:
+            part: Any = tree.get(name)
+            if isinstance(part, Leaf) and len(part.shape) > 1 and part.fit is None:
+                tree[name] = replace(part, fit=(part.shape[0] * part.shape[1], *part.shape[2:]))
+        return
     name = step.inputs[1] if len(step.inputs) > 1 else ""
     leaf: Any = tree.get(name)
     matrix = isinstance(leaf, Leaf) and len(leaf.shape) == 2 and leaf.axes is None
@@ -158,6 +184,7 @@ def _numbers(whole: Leaf, scale: Leaf, zero: Leaf | None, axis: int) -> Tensor:
     return ((integers - zeros) * scales).float().reshape(integers.shape)
 
 
+_RECURRENT = ("LSTM", "GRU", "RNN")
 _SCALED = frozenset(("DequantizeLinear", "QuantizeLinear"))
 _LAYERS = frozenset(
     [

@@ -63,6 +63,9 @@ class Chooser:
                 found.append(self._one(path, stored, checkpoint.format))
             except WeightAtlasError as error:
                 found.append((place if len(checkpoint.networks) > 1 else path, error.what))
+            except Exception as error:  # One network that is not understood must not stop a whole folder.
+                what = f"was read, but not understood: {type(error).__name__}: {error}"
+                found.append((place if len(checkpoint.networks) > 1 else path, what))
         taken = [one for one in found if isinstance(one, Candidate)]
         if self.spec is not None and not taken and len(found) > 1:
             reasons = "; ".join(one[1] for one in found if isinstance(one, tuple))
