@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from weightatlas.config import Config
 from weightatlas.encoders.activation_chart import basis_chart
-from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, full_mask
 from weightatlas.encoders.charts import Chart
 from weightatlas.encoders.moments import columns_of, cross_moment, leading_axes, second_moment
 from weightatlas.encoders.ranks import coded_layers, even_ranks, share_ranks
@@ -167,8 +167,7 @@ class Activation(Autoencoder):
         self.require(weights.spec)
         parts = self.in_chunks(lambda part: self._encode(part, rounding), weights.values)
         codes = torch.cat([flat for flat, _ in parts])[:, None]
-        mask = torch.ones(codes.shape[:2], dtype=torch.bool, device=codes.device)
-        return Encoded(codes, mask, torch.cat([embedding for _, embedding in parts]))
+        return Encoded(codes, full_mask(codes), torch.cat([embedding for _, embedding in parts]))
 
     def code_shape(self, spec: NetworkSpec) -> tuple[int, int]:
         """Return (1, numbers), a few of them unused."""

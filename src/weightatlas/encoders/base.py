@@ -36,6 +36,17 @@ class Encoded:
     aux: dict[str, Tensor] = field(default_factory=dict)
 
 
+def full_mask(codes: Float[Tensor, "networks codes width"]) -> Bool[Tensor, "networks codes"]:
+    """Mark every code as real."""
+    return torch.ones(codes.shape[:2], dtype=torch.bool, device=codes.device)
+
+
+def one_code(embedding: Float[Tensor, "networks dim"]) -> Encoded:
+    """Take an embedding as the one code of each network."""
+    codes = embedding[:, None]
+    return Encoded(codes, full_mask(codes), embedding)
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """Networks rebuilt from codes.

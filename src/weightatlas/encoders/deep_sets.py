@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Encoded, Encoder, encoders
+from weightatlas.encoders.base import Encoded, Encoder, encoders, one_code
 from weightatlas.encoders.magnitudes import Magnitudes, described
-from weightatlas.encoders.perceptron import one_code, perceptron
+from weightatlas.encoders.perceptron import perceptron
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.spec import NetworkSpec
 

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Encoded, Encoder, encoders
+from weightatlas.encoders.base import Encoded, Encoder, encoders, one_code
 from weightatlas.encoders.graph_input import GraphInput, pooled
-from weightatlas.encoders.perceptron import one_code
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.graph import Block
 from weightatlas.weights.spec import NetworkSpec

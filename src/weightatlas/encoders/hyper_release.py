@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, with_variances
-from weightatlas.encoders.linear import full_mask, token_kinds
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, one_code, with_variances
+from weightatlas.encoders.linear import token_kinds
 from weightatlas.errors import SpecError
 from weightatlas.weights.batch import Weights
 from weightatlas.weights.spec import NetworkSpec
@@ -148,7 +148,7 @@ class HyperRelease(Autoencoder):
         reads = {"token": lambda: x[:, 0], "average": lambda: x.mean(1), "linear": lambda: x.flatten(1)}
         code = self.compress(reads[self.config.compression]())
         code = code.tanh() if self.config.bounded else code
-        return Encoded(code[:, None], full_mask(code[:, None]), code)
+        return one_code(code)
 
     def code_shape(self, spec: NetworkSpec) -> tuple[int, int]:
         """Return (1, latent): one global code."""

@@ -8,9 +8,9 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, with_variances
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, one_code, with_variances
 from weightatlas.encoders.blocks import Block
-from weightatlas.encoders.linear import full_mask, one_group, per_kind, token_kinds
+from weightatlas.encoders.linear import one_group, per_kind, token_kinds
 from weightatlas.errors import SpecError
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.spec import NetworkSpec
@@ -128,7 +128,7 @@ class HyperRepresentation(Autoencoder):
         x = self.encoder(x + self.positions)
         code = self.compress(x[:, -1] if self.config.compression == "token" else x.flatten(1))
         code = code.tanh() if self.config.bounded else code
-        return Encoded(code[:, None], full_mask(code[:, None]), code)
+        return one_code(code)
 
     def code_shape(self, spec: NetworkSpec) -> tuple[int, int]:
         """Return (1, latent): one global code."""

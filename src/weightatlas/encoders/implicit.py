@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, one_code
 from weightatlas.errors import SpecError
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.spec import NetworkSpec
@@ -104,8 +104,7 @@ class Implicit(Autoencoder):
         ]
         joined = torch.cat(rows, dim=1)
         codes = self.embed_rows(torch.cat([joined.amax(1), joined.mean(1)], dim=1))
-        mask = torch.ones(len(codes), 1, dtype=torch.bool, device=codes.device)
-        return Encoded(codes[:, None], mask, codes)
+        return one_code(codes)
 
     def _neurons(self, values: Float[Tensor, "networks params"]) -> list[Tensor]:
         """Cut weights into hidden neurons: what enters, the bias, what leaves."""

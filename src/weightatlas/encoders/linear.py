@@ -3,11 +3,11 @@
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, with_variances
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, full_mask, with_variances
 from weightatlas.errors import DataError, SpecError
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.scaling import fit_scaling
@@ -176,11 +176,6 @@ class Pca(Autoencoder):
         """Return the unit in which structural errors are measured, per parameter."""
         self.require(spec)
         return self.std
-
-
-def full_mask(codes: Float[Tensor, "networks codes width"]) -> Bool[Tensor, "networks codes"]:
-    """Mark every code as real."""
-    return torch.ones(codes.shape[:2], dtype=torch.bool, device=codes.device)
 
 
 def values_spec(encoder: Autoencoder) -> NetworkSpec:

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Encoded, Encoder, encoders
-from weightatlas.encoders.perceptron import one_code, perceptron
+from weightatlas.encoders.base import Encoded, Encoder, encoders, one_code
+from weightatlas.encoders.perceptron import perceptron
 from weightatlas.errors import SpecError
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.spec import NetworkSpec

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Encoded, Encoder
+from weightatlas.encoders.base import Encoded, Encoder, one_code
 from weightatlas.encoders.orbits import Layout, layout_of, orbit_scaling
 from weightatlas.errors import DataError, SpecError
 from weightatlas.weights.batch import Batch, Weights
@@ -113,9 +113,7 @@ class FunctionalEncoder(Encoder):
     def encode(self, weights: Weights) -> Encoded:
         """Encode networks; the one global code is the embedding."""
         self.require(weights.spec)
-        embedding = self.describe(weights.values)
-        codes = embedding[:, None]
-        return Encoded(codes, torch.ones(codes.shape[:2], dtype=torch.bool, device=codes.device), embedding)
+        return one_code(self.describe(weights.values))
 
 
 def sinusoids(

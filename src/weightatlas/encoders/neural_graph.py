@@ -5,11 +5,10 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Encoded, Encoder, encoders
+from weightatlas.encoders.base import Encoded, Encoder, encoders, one_code
 from weightatlas.encoders.graph_attention import DenseAttention, EdgeAttention, dense_edges
 from weightatlas.encoders.graph_input import GraphInput, pooled
 from weightatlas.encoders.graph_messages import PnaLayer
-from weightatlas.encoders.perceptron import one_code
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.spec import NetworkSpec
 

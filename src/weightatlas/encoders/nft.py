@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Encoded, encoders
+from weightatlas.encoders.base import Encoded, encoders, full_mask
 from weightatlas.encoders.equivariant import features_of, pool
 from weightatlas.encoders.neural_functional import FunctionalConfig, FunctionalEncoder
 from weightatlas.encoders.orbits import Layout
@@ -216,5 +216,4 @@ class Nft(FunctionalEncoder):
             return super().encode(weights)
         self.require(weights.spec)
         codes = self.latent(weights.values)
-        mask = torch.ones(codes.shape[:2], dtype=torch.bool, device=codes.device)
-        return Encoded(codes, mask, codes.mean(1))
+        return Encoded(codes, full_mask(codes), codes.mean(1))

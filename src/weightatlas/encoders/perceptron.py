@@ -1,19 +1,9 @@
-"""What encoders with one global code share: a perceptron, and one code per network."""
+"""What several encoders are built of: linear layers with ReLU between them."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from weightatlas.encoders.base import Encoded
-
-
-def one_code(embedding: Float[Tensor, "networks dim"]) -> Encoded:
-    """Take an embedding as the one code of each network."""
-    mask = torch.ones(len(embedding), 1, dtype=torch.bool, device=embedding.device)
-    return Encoded(embedding[:, None], mask, embedding)
+from torch import nn
 
 
 def perceptron(sizes: Sequence[int], dropout: float = 0.0, last: bool = True) -> nn.Sequential:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Autoencoder, Decoded, Encoded
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, one_code
 from weightatlas.errors import SpecError
 from weightatlas.weights.batch import Weights
 from weightatlas.weights.prep import PrepConfig, PrepLayout, layout
@@ -106,8 +106,7 @@ class PrepAutoencoder(Autoencoder):
     def encode(self, weights: Weights) -> Encoded:
         """Code networks of one architecture; the code is the embedding."""
         codes = self.embedding(weights, self.rung(weights.spec)).float()
-        mask = torch.ones(len(codes), 1, dtype=torch.bool, device=codes.device)
-        return Encoded(codes[:, None], mask, codes)
+        return one_code(codes)
 
     def code_shape(self, spec: NetworkSpec) -> tuple[int, int]:
         """Return (1, dim): the code has the same size for every architecture."""

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Encoded, Encoder, encoders
-from weightatlas.encoders.perceptron import one_code, perceptron
+from weightatlas.encoders.base import Encoded, Encoder, encoders, one_code
+from weightatlas.encoders.perceptron import perceptron
 from weightatlas.errors import ConfigError, NoCode, SpecError
 from weightatlas.population.forward import Population
 from weightatlas.population.operations import NoProgram

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, with_variances
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, full_mask, with_variances
 from weightatlas.encoders.blocks import Positions, Stack, check_positions
-from weightatlas.encoders.linear import LinearPath, full_mask, one_group, token_kinds, values_spec
+from weightatlas.encoders.linear import LinearPath, one_group, token_kinds, values_spec
 from weightatlas.errors import SpecError
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.chunks import Windows, cut, join, windows

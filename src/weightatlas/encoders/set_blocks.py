@@ -1,5 +1,7 @@
 """Attention over sets: blocks of the Set Transformer as SNE uses them, without layer norm."""
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -115,7 +117,54 @@ class SetPooling(nn.Module):
         return (out + F.relu(self.mix(out))).flatten(1)
 
 
-class SetEncoder(nn.Module):
+class StackedSets(nn.Module):
+    """Two stacks of blocks with positions added between them, then pooling; a subclass says of what.
+
+    Args:
+        first: Blocks before positions are added: items and mask to items.
+        second: Blocks after.
+        pool: Items and mask to one vector a set.
+        enter: What is done to items first.
+        place: What is done to positions.
+    """
+
+    def __init__(
+        self,
+        first: Iterable[nn.Module],
+        second: Iterable[nn.Module],
+        pool: nn.Module,
+        enter: nn.Module | None = None,
+        place: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.enter, self.place = enter or nn.Identity(), place or nn.Identity()
+        self.first, self.second = nn.ModuleList(first), nn.ModuleList(second)
+        self.pool = pool
+
+    def forward(
+        self,
+        x: Float[Tensor, "sets items width_in"],
+        mask: Mask = None,
+        positions: Float[Tensor, "#sets #items dim"] | None = None,
+    ) -> Float[Tensor, "sets width"]:
+        """Describe each set by one vector.
+
+        Args:
+            x: Items.
+            mask: True where an item is real, or none if all are.
+            positions: Added between the stacks.
+        """
+        x = self.enter(x)
+        for block in self.first:
+            x = block(x, mask)
+        if positions is not None:
+            x = x + self.place(positions)
+        for block in self.second:
+            x = block(x, mask)
+        return self.pool(x, mask)
+
+
+class SetEncoder(StackedSets):
     """Two stacks of set attention with positions added between them, then pooling.
 
     Args:
@@ -136,29 +185,6 @@ class SetEncoder(nn.Module):
         seeds: int = 1,
         stacks: int = 2,
     ) -> None:
-        super().__init__()
         first = [SetAttention(dim, heads, width_in), *(SetAttention(dim, heads) for _ in range(blocks - 1))]
-        self.first = nn.ModuleList(first)
-        self.second = nn.ModuleList(SetAttention(dim, heads) for _ in range(blocks if stacks > 1 else 0))
-        self.pool = SetPooling(dim, heads, seeds)
-
-    def forward(
-        self,
-        x: Float[Tensor, "sets items width_in"],
-        mask: Mask = None,
-        positions: Float[Tensor, "#sets #items dim"] | None = None,
-    ) -> Float[Tensor, "sets width"]:
-        """Describe each set by one vector.
-
-        Args:
-            x: Items.
-            mask: True where an item is real, or none if all are.
-            positions: Added between the stacks.
-        """
-        for block in self.first:
-            x = block(x, mask)
-        if positions is not None:
-            x = x + positions
-        for block in self.second:
-            x = block(x, mask)
-        return self.pool(x, mask)
+        second = [SetAttention(dim, heads) for _ in range(blocks if stacks > 1 else 0)]
+        super().__init__(first, second, SetPooling(dim, heads, seeds))

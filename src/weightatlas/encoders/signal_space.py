@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, with_variances
+from weightatlas.encoders.base import Autoencoder, Decoded, Encoded, encoders, one_code, with_variances
 from weightatlas.encoders.charts import Chart
 from weightatlas.errors import NoCode, SpecError
 from weightatlas.population.forward import Population
@@ -124,8 +124,7 @@ class SignalSpace(Autoencoder):
         """Code networks by their coordinates, which have unit variance about."""
         self.require(weights.spec)
         codes = (weights.values - self.mean) @ self.into
-        mask = torch.ones(len(codes), 1, dtype=torch.bool, device=codes.device)
-        return Encoded(codes[:, None], mask, codes)
+        return one_code(codes)
 
     def code_shape(self, spec: NetworkSpec) -> tuple[int, int]:
         """Return (1, dim)."""
