@@ -5,7 +5,12 @@ import torch
 from torch import Tensor
 
 from weightatlas.encoders.set_blocks import SetEncoder
-from weightatlas.encoders.set_residual import MomentPooling, ResidualAttention, ResidualSetEncoder
+from weightatlas.encoders.set_residual import (
+    MeanEncoder,
+    MomentPooling,
+    ResidualAttention,
+    ResidualSetEncoder,
+)
 from weightatlas.errors import ConfigError
 
 KINDS = ({}, {"pointwise": True}, {"inducing": 3}, {"seeds": 2, "width": 6})
@@ -34,6 +39,16 @@ def test_pooling_is_mean_spread_and_attention():
     spread = (x.var(1, correction=0) + 1e-6).sqrt()
     expected = pool.leave(torch.cat([x.mean(1), spread, pool.attend(pool.norm(x))], 1))
     torch.testing.assert_close(pool(x), expected)
+
+
+def test_means_of_items_know_nothing_of_other_items():
+    torch.manual_seed(0)
+    describe, x = MeanEncoder(8, 2, width=5).double(), torch.randn(3, 6, 8).double()
+    alone = torch.stack([describe(x[:, place : place + 1]) for place in range(6)]).mean(0)
+    torch.testing.assert_close(describe(x), alone)
+    mask = torch.arange(6).expand(3, 6) < 4
+    torch.testing.assert_close(describe(x, mask), describe(x[:, :4]))
+    assert not torch.allclose(describe(x, positions=torch.ones(1, 6, 8).double()), describe(x))
 
 
 def test_inducing_points_replace_the_square_of_the_size():

@@ -203,6 +203,23 @@ def test_only_linked_tokens_tell_which_column_belongs_to_which_neuron():
     assert distance(sne("linked"), before, after) > 1e-6
 
 
+@pytest.mark.parametrize("form", ["published", "residual", "mean"])
+def test_without_hierarchy_a_network_is_the_set_of_its_chunks(form: str):
+    """Two tensors of one kind that change places between layers are seen only layer by layer."""
+    network = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(3)))
+    here = trace(network, (4,))
+    values = torch.randn(1, here.params, generator=torch.Generator().manual_seed(2)).double()
+    swapped, names = values.clone(), ("0.weight", "1.weight")
+    for name, other in (names, names[::-1]):
+        swapped[:, here.slices[name]] = values[:, here.slices[other]]
+    nothing = dict.fromkeys(("type", "level", "kernel", "io", "within", "chunk"), False)
+    before, after = weights_of(values, here), weights_of(swapped, here)
+    whole = {"positions": nothing, "form": form, "chunks": {"mode": "row"}}
+    assert distance(sne("paper", **whole), before, after) > 1e-6
+    assert distance(sne("paper", **whole, hierarchy=False), before, after) < 1e-12
+    assert distance(sne("paper", form=form, hierarchy=False), before, after) > 1e-6
+
+
 def test_networks_of_all_sizes_share_a_unit_after_scaling_by_fan():
     encoder, batch = sne("linked"), batch_of(values("cnn_unterthiner", 8), spec("cnn_unterthiner"))
     encoder.adapt(batch)

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from weightatlas.encoders.set_blocks import SetPooling
+from weightatlas.encoders.set_blocks import SetPooling, StackedSets
 from weightatlas.errors import ConfigError
 
 Set = Float[Tensor, "sets items dim"]
@@ -116,7 +116,7 @@ def _keep_size(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-class ResidualSetEncoder(nn.Module):
+class ResidualSetEncoder(StackedSets):
     """Describes sets as `SetEncoder` does, by blocks through which differences between sets survive.
 
     Args:
@@ -142,16 +142,34 @@ class ResidualSetEncoder(nn.Module):
         inducing: int | None = None,
         width: int | None = None,
     ) -> None:
-        super().__init__()
-        self.enter = nn.Linear(width_in or dim, dim)
-        self.place = nn.Linear(dim, dim, bias=False)
+        enter, place = nn.Linear(width_in or dim, dim), nn.Linear(dim, dim, bias=False)
 
         def block() -> nn.Module:
             return Pointwise(dim) if pointwise else ResidualAttention(dim, heads, inducing)
 
-        self.first = nn.ModuleList(block() for _ in range(blocks))
-        self.second = nn.ModuleList(block() for _ in range(blocks))
-        self.pool = MomentPooling(dim, heads, seeds, width or dim)
+        first, second = ([block() for _ in range(blocks)] for _ in range(2))
+        super().__init__(first, second, MomentPooling(dim, heads, seeds, width or dim), enter, place)
+        self.apply(_keep_size)
+
+
+class MeanEncoder(nn.Module):
+    """Describes a set by the mean of what is made of each item alone: what is left without set functions.
+
+    Args:
+        dim: Numbers per item.
+        blocks: Pointwise blocks before positions are added, and again after.
+        width_in: Numbers per incoming item; `dim` by default.
+        width: Numbers per set; `dim` by default.
+    """
+
+    def __init__(
+        self, dim: int, blocks: int = 1, width_in: int | None = None, width: int | None = None
+    ) -> None:
+        super().__init__()
+        self.enter = nn.Linear(width_in or dim, dim)
+        self.first = nn.Sequential(*(Pointwise(dim) for _ in range(blocks)))
+        self.second = nn.Sequential(*(Pointwise(dim) for _ in range(blocks)))
+        self.leave = nn.Linear(dim, width or dim)
         self.apply(_keep_size)
 
     def forward(
@@ -160,18 +178,8 @@ class ResidualSetEncoder(nn.Module):
         mask: Mask = None,
         positions: Float[Tensor, "#sets #items dim"] | None = None,
     ) -> Float[Tensor, "sets width"]:
-        """Describe each set by one vector.
-
-        Args:
-            x: Items.
-            mask: True where an item is real, or none if all are.
-            positions: Added between the stacks.
-        """
-        x = self.enter(x)
-        for block in self.first:
-            x = block(x, mask)
-        if positions is not None:
-            x = x + self.place(positions)
-        for block in self.second:
-            x = block(x, mask)
-        return self.pool(x, mask)
+        """Describe each set by one vector; positions are added between the blocks."""
+        x = self.first(self.enter(x))
+        x = self.second(x if positions is None else x + positions)
+        real = torch.ones_like(x[..., :1]) if mask is None else mask[..., None].to(x.dtype)
+        return self.leave((x * real).sum(1) / real.sum(1).clamp(min=1))

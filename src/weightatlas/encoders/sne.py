@@ -14,7 +14,7 @@ from weightatlas.encoders.base import Encoded, Encoder, encoders, packs
 from weightatlas.encoders.magnitudes import Magnitudes
 from weightatlas.encoders.set_blocks import SetEncoder
 from weightatlas.encoders.set_packing import Budget, encode_sets, in_passes, sizes_of
-from weightatlas.encoders.set_residual import ResidualSetEncoder
+from weightatlas.encoders.set_residual import MeanEncoder, ResidualSetEncoder
 from weightatlas.encoders.sne_plan import KINDS, Plan, Positions, plan_of
 from weightatlas.encoders.sne_reads import Part, Read, network_of, numbers, reads_of, stacked
 from weightatlas.weights.batch import Batch, Weights
@@ -43,7 +43,9 @@ class SneConfig(Config):
         standardize: Center and scale the embedding by what the untrained encoder gives training networks.
             Without it, embeddings of different networks differ by 2 % of their size at first, and heads
             learn the mean.
-        form: "published" set blocks, or "residual" ones, through which differences between networks survive.
+        form: "published" set blocks; "residual" ones, through which differences between networks survive; or
+            "mean": no set functions, items by themselves and then averaged.
+        hierarchy: Tensors and layers are described in turn; without, a network is the set of its chunks.
         linked: Beside every weight stands what is known of the two neurons it links.
         pointwise: Scalars of a chunk are not related before they are pooled; residual blocks only.
         inducing: Points through which sets attend (ISAB), or none; residual blocks only.
@@ -61,7 +63,8 @@ class SneConfig(Config):
     positions: Positions = Positions()
     scale: Literal["type", "fan", "none"] = "type"
     standardize: bool = True
-    form: Literal["published", "residual"] = "published"
+    form: Literal["published", "residual", "mean"] = "published"
+    hierarchy: bool = True
     linked: bool = False
     pointwise: bool = False
     inducing: int | None = Field(default=None, ge=1)
@@ -72,7 +75,7 @@ class SneConfig(Config):
     def _fits(self) -> "SneConfig":
         if self.dim % self.heads or self.dim % 2:
             raise ValueError(f"dim={self.dim} must be even and a multiple of heads={self.heads}")
-        if self.form == "published" and (self.pointwise or self.inducing):
+        if self.form != "residual" and (self.pointwise or self.inducing):
             raise ValueError("pointwise and inducing need form='residual'")
         return self
 
@@ -114,6 +117,10 @@ class Sne(Encoder):
             self.of_tensor: nn.Module = ResidualSetEncoder(*sizes, **each)
             self.of_layer: nn.Module = ResidualSetEncoder(*sizes, **each)
             self.of_network: nn.Module = ResidualSetEncoder(*sizes, **each, width=config.seeds * config.dim)
+        elif config.form == "mean":
+            self.of_chunk = MeanEncoder(config.dim, config.blocks, numbers)
+            self.of_tensor, self.of_layer = (MeanEncoder(config.dim, config.blocks) for _ in range(2))
+            self.of_network = MeanEncoder(config.dim, config.blocks, width=config.seeds * config.dim)
         else:
             self.of_chunk = SetEncoder(*sizes, width_in=numbers, stacks=config.stacks)
             self.of_tensor = SetEncoder(*sizes, stacks=config.stacks)
@@ -165,9 +172,11 @@ class Sne(Encoder):
         """Describe networks of several specs, group after group, in one pass over all of them."""
         parts = self._parts(groups)
         chunks = self._chunks(parts)
-        tensors = self._tensors(parts, chunks)
-        layers = self._layers(parts, tensors)
-        embedding = self._networks(parts, layers)
+        if self.config.hierarchy:
+            tensors = self._tensors(parts, chunks)
+            embedding = self._networks(parts, self._layers(parts, tensors))
+        else:
+            embedding = self._flat(parts, chunks)
         return ((embedding - self.center) / self.width).float()
 
     def _scaled(self, group: Weights, plan: Plan) -> Weights:
@@ -242,6 +251,14 @@ class Sne(Encoder):
         position = torch.cat([part.plan.chunk_position for part in parts]).to(vectors.dtype)
         count = sum(len(part.weights) * len(part.plan.kind) for part in parts)
         return encode_sets(self.of_tensor, vectors, tensor, count, self._budget, position[row])
+
+    def _flat(self, parts: list[Part], chunks: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+        """Describe every network by all its chunks at once."""
+        vectors, tensor, row = (torch.cat(pieces) for pieces in zip(*chunks, strict=True))
+        position = torch.cat([part.plan.chunk_position for part in parts]).to(vectors.dtype)
+        owner = torch.cat([network_of(part, len(part.plan.kind)) for part in parts])
+        count = sum(len(part.weights) for part in parts)
+        return encode_sets(self.of_network, vectors, owner[tensor], count, self._budget, position[row])
 
     def _layers(self, parts: list[Part], tensors: Tensor) -> Tensor:
         """Describe every layer by its tensors, weight and bias apart."""

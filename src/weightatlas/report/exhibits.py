@@ -1,4 +1,4 @@
-"""Figures of a bench, drawn from its records alone: distributions as boxes, trainings as curves."""
+"""Figures of a bench, drawn from its records alone: distributions as boxes, trainings and sizes as curves."""
 
 import re
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _AT = re.compile(r"^(?P<name>.+) at (?P<percent>[\d.]+) %$")
 _AFTER = re.compile(r"^(?P<name>.+) after (?:pass )?(?P<turn>\d+)$")
+_WITH = re.compile(r"^(?P<name>.+) with (?P<turn>\d+) networks$")
 _BOX = (5.0, 25.0, 50.0, 75.0, 95.0)
 _ROW = 3  # panels side by side
 
@@ -31,7 +32,8 @@ def draw(records: Sequence[Record], label: str) -> str | None:
     own = summarize(record for record in records if record.kind != "published")
     boxes, curves = gathered(own, _AT, "percent"), gathered(own, _AFTER, "turn")
     boxes = {name: rows for name, rows in boxes.items() if all(set(_BOX) <= set(q) for q in rows.values())}
-    curves = apart(curves)
+    grown = gathered(own, _WITH, "turn")
+    curves = apart({**curves, **grown})
     curves = {name: rows for name, rows in curves.items() if max(len(turns) for turns in rows.values()) > 1}
     count = len(boxes) + len(curves)
     if not count:
@@ -44,7 +46,7 @@ def draw(records: Sequence[Record], label: str) -> str | None:
         for axes, (name, rows) in zip(panels, boxes.items(), strict=False):
             _boxes(axes, name, rows)
         for axes, (name, rows) in zip(panels[len(boxes) :], curves.items(), strict=True):
-            _curves(axes, name, rows)
+            _curves(axes, name, rows, "training networks" if name in grown else "pass or epoch")
         return svg.to_svg(figure, label)
 
 
@@ -109,13 +111,13 @@ def _boxes(axes: "Axes", name: str, rows: dict[str, dict[float, float]]) -> None
     axes.set(xlabel=name, title=f"{name}: 5, 25, 50, 75, 95 %")
 
 
-def _curves(axes: "Axes", name: str, rows: dict[str, dict[float, float]]) -> None:
-    """Draw a line per method over passes or epochs; methods beyond the colors are dashed."""
+def _curves(axes: "Axes", name: str, rows: dict[str, dict[float, float]], over: str) -> None:
+    """Draw a line per method over passes, epochs or networks; methods beyond the colors are dashed."""
     for row, (method, points) in enumerate(rows.items()):
         turns = sorted(points)
         dashes = (4, 2) if row >= len(svg.SERIES) else (None, None)
         color = svg.SERIES[row % len(svg.SERIES)]
         values = [points[turn] for turn in turns]
         axes.plot(turns, values, color=color, label=method, marker="o", markersize=3, dashes=dashes)
-    axes.set(xlabel="pass or epoch", title=name)
+    axes.set(xlabel=over, title=name)
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.2))  # below: curves may run anywhere inside

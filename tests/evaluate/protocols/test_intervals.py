@@ -14,13 +14,13 @@ from weightatlas.predict.outoffold import Calibration
 
 def test_smoke_tier_measures_every_way_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = cache / "intervals.json"
-    records = intervals("smoke", out, (0,), cache, recipe="digits", across=False)
+    records = intervals("smoke", out, (0,), cache, recipe="digits", across={})
     found = {(r.zoo, r.method, r.metric): r.value for r in records}
     for way in WAYS:
         assert 0 <= found["digits", f"{way}: layer statistics + boosting", "coverage"] <= 1
         assert found["digits", f"{way}: layer statistics + ridge", "width"] > 0
     monkeypatch.setattr(module, "numbers_of", lambda *_: pytest.fail("measured again"))
-    again = intervals("smoke", out, (0,), cache, recipe="digits", across=False)
+    again = intervals("smoke", out, (0,), cache, recipe="digits", across={})
     assert len(again) == len(records)
     settings = settings_of("intervals", "smoke", module.IntervalsConfig, {})
     assert list(zoos_of(settings, "smoke", cache))[1:] == ["digits_cnn/digits", "digits_cnn/few digits"]

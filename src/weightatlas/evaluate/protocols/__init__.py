@@ -4,6 +4,7 @@ from weightatlas.evaluate.protocols import batchnorm as batchnorm
 from weightatlas.evaluate.protocols import cnn3 as cnn3
 from weightatlas.evaluate.protocols import cross_architecture as cross_architecture
 from weightatlas.evaluate.protocols import cross_dataset as cross_dataset
+from weightatlas.evaluate.protocols import data_efficiency as data_efficiency
 from weightatlas.evaluate.protocols import downstream as downstream
 from weightatlas.evaluate.protocols import ensembles as ensembles
 from weightatlas.evaluate.protocols import gap as gap
@@ -20,6 +21,7 @@ from weightatlas.evaluate.protocols import netspace_shapes as netspace_shapes
 from weightatlas.evaluate.protocols import prompts as prompts
 from weightatlas.evaluate.protocols import rebuild as rebuild
 from weightatlas.evaluate.protocols import same_zoo as same_zoo
+from weightatlas.evaluate.protocols import sne_ablations as sne_ablations
 from weightatlas.evaluate.protocols import structure as structure
 from weightatlas.evaluate.protocols import transfer as transfer
 from weightatlas.evaluate.protocols.registry import benches as benches

@@ -157,11 +157,11 @@ def sine_stage(settings: InrConfig, tier: str, cache: Path) -> SineStage:
     return SineStage(tier, name_of(settings), parts, cache, pick_device("auto"))
 
 
-def mean_records(there: SineStage) -> list[Record]:
+def mean_records(there: SineStage, bench: str = "inr_frequency") -> list[Record]:
     """Predict the mean of the training networks for everyone."""
     true = there.table("test")[1]
     mean = there.table("train")[1].mean().expand(len(true))
-    return judged(there, "mean predictor", "baseline", mean, 0)
+    return judged(there, "mean predictor", "baseline", mean, 0, bench=bench)
 
 
 def spectral_records(there: SineStage) -> list[Record]:
@@ -198,15 +198,36 @@ def statistics_records(there: SineStage, head: Literal["ridge", "boosting"]) -> 
 
 def encoder_records(there: SineStage, name: str, seed: int, settings: InrConfig) -> list[Record]:
     """Train one encoder with one seed and judge it; an interrupted training continues."""
-    encoder, tuning = training_of(there, name, seed, settings)
-    mark = f"{key_of(tuning.model_dump_json(), encoder.config) & 0xFFFF_FFFF:08x}"
+    return trained_records(there, name, *training_of(there, name, seed, settings), seed)
+
+
+def trained_records(
+    there: SineStage,
+    name: str,
+    encoder: Encoder,
+    tuning: Finetuning,
+    seed: int,
+    bench: str = "inr_frequency",
+) -> list[Record]:
+    """Train an encoder and judge it.
+
+    Args:
+        there: Networks.
+        name: Of the method.
+        encoder: Where training starts.
+        tuning: Settings of the training.
+        seed: Of the training.
+        bench: Name in the records.
+    """
+    count = len(there.parts["train"])
+    mark = f"{key_of(tuning.model_dump_json(), encoder.config, count) & 0xFFFF_FFFF:08x}"
     folder = there.cache / "runs" / f"{there.name}-{there.tier}-{name.replace(' ', '_')}-seed{seed}-{mark}"
     given = there.parts["train"], [PROPERTY], tuning, there.parts["val"]
     found = finetune(encoder, *given, folder, seed)
     head = found.loss.head
     numbers = sum(p.numel() for part in (found.encoder, head) if part is not None for p in part.parameters())
     more = {"LI": logit_invariance(found, there.parts["test"], seed), "parameters": float(numbers)}
-    return judged(there, name, "ours", found.predict(there.parts["test"])[:, 0], seed, more)
+    return judged(there, name, "ours", found.predict(there.parts["test"])[:, 0], seed, more, bench)
 
 
 def training_of(there: SineStage, name: str, seed: int, settings: InrConfig) -> tuple[Encoder, Finetuning]:
@@ -218,6 +239,13 @@ def training_of(there: SineStage, name: str, seed: int, settings: InrConfig) -> 
         sizes |= TINY.get(entry.encoder, {})
     encoder = create_encoder(entry.encoder, there.spec, seed, **sizes)
     rates = {} if chosen is None else chosen.fit.model_dump(include={"lr", "weight_decay", "clip"})
+    return encoder, tuning_of(there, settings, seed, entry.invariance, rates)
+
+
+def tuning_of(
+    there: SineStage, settings: InrConfig, seed: int, invariance: float, rates: dict[str, Any]
+) -> Finetuning:
+    """Settings of a training to read the frequency; `rates` hold learning rate and such if they differ."""
     training = {
         "weight_decay": 0.0,
         "passes": settings.passes,
@@ -228,8 +256,8 @@ def training_of(there: SineStage, name: str, seed: int, settings: InrConfig) -> 
         "device": str(there.device),
         **rates,
     }
-    tuning = Finetuning(head=HeadConfig(code=32, hidden=(512,)), invariance=entry.invariance)
-    return encoder, tuning.replace(kinds={PROPERTY: "real"}, select="val/property", fit=training)
+    tuning = Finetuning(head=HeadConfig(code=32, hidden=(512,)), invariance=invariance)
+    return tuning.replace(kinds={PROPERTY: "real"}, select="val/property", fit=training)
 
 
 def logit_invariance(found: Finetuned, networks: Batch, seed: int, copies: int = 5) -> float:
@@ -251,6 +279,7 @@ def judged(
     predicted: Float[Tensor, " networks"],
     seed: int,
     more: dict[str, float] | None = None,
+    bench: str = "inr_frequency",
 ) -> list[Record]:
     """Compare predictions for the test networks with their frequencies."""
     true = there.table("test")[1]
@@ -261,7 +290,7 @@ def judged(
         "MAE": metrics.mae(predicted, true, PROPERTY),
         **(more or {}),
     }
-    about = {"bench": "inr_frequency", "tier": there.tier, "zoo": there.name, "method": method, "kind": kind}
+    about = {"bench": bench, "tier": there.tier, "zoo": there.name, "method": method, "kind": kind}
     return [
         Record.build({**about, "metric": name, "value": value, "n": len(true), "seeds": (seed,)})
         for name, value in numbers.items()

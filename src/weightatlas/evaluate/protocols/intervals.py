@@ -35,16 +35,16 @@ class IntervalsConfig(Config):
 
     Args:
         recipe: Zoo of the first rows.
-        across: Also the zoos of `bench cross_dataset`.
-        heads: "features + head" -> number of random splits.
+        heads: "features + head" -> number of random splits of it.
+        across: The same for the zoos of `bench cross_dataset`; empty leaves them out.
         target: Property.
         level: Wanted coverage.
         folds: Folds of the training and validation networks.
     """
 
     recipe: str = "digits_search"
-    across: bool = True
     heads: dict[str, int]
+    across: dict[str, int] = {}
     target: str = "test_acc"
     level: float = Field(default=0.9, gt=0, lt=1)
     folds: int = Field(default=5, ge=2)
@@ -102,8 +102,12 @@ def intervals(
     settings = settings_of("intervals", tier, IntervalsConfig, changes)
     place, found = cache or cache_of(out), []
     for name, opened in zoos_of(settings, tier, place).items():
+        heads = settings.heads if name == settings.recipe else settings.across
         work = partial(measured, zoo=name, tier=tier, settings=settings)
-        units = [Unit(f"{WAYS[0]}: {head}", seeds[0], partial(work, head=head)) for head in settings.heads]
+        units = [
+            Unit(f"{WAYS[0]}: {head}", seeds[0], partial(work, head=head, splits=splits))
+            for head, splits in heads.items()
+        ]
         found += run_on("intervals", tier, out, name, units, opened)
     return found
 
@@ -119,11 +123,13 @@ def zoos_of(settings: IntervalsConfig, tier: str, cache: Path) -> dict[str, Any]
     return found
 
 
-def measured(there: Zoo, zoo: str, tier: str, settings: IntervalsConfig, head: str) -> list[Record]:
+def measured(
+    there: Zoo, zoo: str, tier: str, settings: IntervalsConfig, head: str, splits: int
+) -> list[Record]:
     """Measure all ways to calibrate one head on one zoo."""
     features, _, kind = head.partition(" + ")
     data = divided(there, features.replace(" ", "_"), settings.target)
-    found = [numbers_of(data, kind, settings, split) for split in range(settings.heads[head])]
+    found = [numbers_of(data, kind, settings, split) for split in range(splits)]
     records = []
     for way in WAYS:
         of_kind: Kind = "baseline" if way == WAYS[0] else "ours"
