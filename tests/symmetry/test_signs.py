@@ -7,7 +7,8 @@ from torch.func import functional_call
 
 from weightatlas.errors import SpecError
 from weightatlas.networks import create_network
-from weightatlas.symmetry.signs import assumed_scalings, balance, rescale, sample_factors, scalings_of
+from weightatlas.symmetry.scalings import assumed_scalings, scalings_of
+from weightatlas.symmetry.signs import balance, rescale, sample_factors
 from weightatlas.symmetry.verify import spec_of
 from weightatlas.weights.fold import fold_network, fold_norms
 from weightatlas.weights.spec import NetworkSpec

@@ -16,7 +16,7 @@ from weightatlas.symmetry.permutation import (
     permute_axis,
     uses_of,
 )
-from weightatlas.symmetry.signs import Scaling, scalings_of
+from weightatlas.symmetry.scalings import Scaling, scalings_of
 from weightatlas.weights.spec import NetworkSpec
 
 _SWEEPS = 6

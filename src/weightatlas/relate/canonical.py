@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightatlas.symmetry.signs import Scaling, assumed_scalings, balance, scalings_of
+from weightatlas.symmetry.scalings import Scaling, assumed_scalings, scalings_of
+from weightatlas.symmetry.signs import balance
 from weightatlas.weights.fold import fold_norms
 from weightatlas.weights.spec import NetworkSpec
 
