@@ -29,8 +29,9 @@ from weightatlas.encoders.io import create_encoder
 from weightatlas.errors import WeightAtlasError
 from weightatlas.fit.presets import preset
 from weightatlas.networks import create_network, input_shape_of
-from weightatlas.results import Record, append_records, stamped, table
+from weightatlas.results import Record, append_records, stamped
 from weightatlas.symmetry.verify import spec_of
+from weightatlas.tables import table
 from weightatlas.weights.batch import batch_of, weights_of
 
 BENCH = "speed of encoders"

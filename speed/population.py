@@ -34,8 +34,9 @@ from weightatlas.population.initialize import initialize
 from weightatlas.population.operations import NoProgram
 from weightatlas.population.teams import Team
 from weightatlas.population.train import TrainConfig
-from weightatlas.results import Record, append_records, stamped, table
+from weightatlas.results import Record, append_records, stamped
 from weightatlas.symmetry.verify import spec_of
+from weightatlas.tables import table
 
 BENCH = "speed of population training"
 COUNTS = {"digits_cnn": 128, "mlp": 128, "siren": 64, "cnn_small": 32, "cnn_unterthiner": 32}  # others: 8

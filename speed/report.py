@@ -13,7 +13,8 @@ from statistics import median
 from runner import CPU, LAP, RATIO, RESULTS, UNIT
 
 from weightatlas.atomic import write_text
-from weightatlas.results import Record, load_records, number
+from weightatlas.results import Record, load_records
+from weightatlas.tables import number
 
 DOCS = Path(__file__).parent.parent / "docs"
 TRAINING = "speed of population training"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, stdev
 
-from weightatlas.results import Record, append_records, stamped, table
+from weightatlas.results import Record, append_records, stamped
+from weightatlas.tables import table
 
 RESULTS = Path(__file__).parent.parent / "results" / "speed.json"
 RATIO, CPU, UNIT, LAP = (

@@ -1,16 +1,14 @@
-"""Records are flat, replaced when repeated, and every table shows baselines as baselines."""
+"""Records are flat, replaced when repeated, and joined over seeds."""
 
-import io
 import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from rich.console import Console
 
 from weightatlas import results
 from weightatlas.errors import ConfigError, FileError
-from weightatlas.results import Record, append_records, finished, load_records, summarize, table, to_markdown
+from weightatlas.results import Record, append_records, finished, load_records, summarize
 
 
 def record(**changes: object) -> Record:
@@ -79,33 +77,6 @@ def test_summary_averages_seeds_but_not_methods_kinds_or_published_numbers() -> 
     assert joined[0].spread == pytest.approx(7.0**0.5)
     assert joined[0].seeds == (0, 1, 2)
     assert joined[1].spread is None
-
-
-def test_table_marks_baselines_and_dims_published_rows() -> None:
-    rows = [record(kind="published", value=31.9), record(kind="baseline", method="mean"), record()]
-    grid = table(rows)
-    assert grid.row_count == 3
-    assert [row.style for row in grid.rows] == ["", "", "dim"]
-    console = Console(width=120, file=io.StringIO(), record=True)
-    console.print(grid)
-    text = console.export_text()
-    assert text.index("CSB ") < text.index("mean (baseline)") < text.index("CSB (published)")
-    assert "split by lineage" in text
-
-
-def test_rows_say_what_differs() -> None:
-    text = to_markdown([record(), record(zoo="cifar10", split="network")])
-    assert "| CSB · digits · lineage | 0.500 |" in text
-    assert "| CSB · cifar10 · network | 0.500 |" in text
-    assert "split by lineage and network" in text
-
-
-def test_columns_can_be_the_zoo() -> None:
-    text = to_markdown([record(), record(zoo="cifar10", value=0.25)], columns="zoo")
-    assert "| method | digits | cifar10 |" in text
-    assert "| CSB | 0.500 | 0.250 |" in text
-    with pytest.raises(ConfigError, match="no field 'zooo'"):
-        to_markdown([record()], columns="zooo")
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:

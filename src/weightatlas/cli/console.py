@@ -79,12 +79,12 @@ def print_records(
     if as_json:
         print_json([record.model_dump(mode="json") for record in records])
         return
-    from weightatlas import results
+    from weightatlas import tables
 
     if metrics:
         chosen = [record for record in records if record.metric in metrics]
         records = sorted(chosen, key=lambda record: metrics.index(record.metric)) or records
-    out().print(results.table(records, title=title))
+    out().print(tables.table(records, title=title))
 
 
 def print_facts(facts: Row, *, title: str = "", as_json: bool = False) -> None:

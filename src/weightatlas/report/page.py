@@ -5,11 +5,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from weightatlas import results
 from weightatlas.atomic import write_text
 from weightatlas.progress import duration
 from weightatlas.report import figures
 from weightatlas.report.data import ReportData
+from weightatlas.results import summarize
+from weightatlas.tables import arrange, caption, number
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -137,8 +138,8 @@ def render(data: ReportData) -> str:
     return template("template.html").render(
         data=data,
         facts=_facts(data),
-        headlines=[(headline, results.number(headline.value)) for headline in data.headlines],
-        number=results.number,
+        headlines=[(headline, number(headline.value)) for headline in data.headlines],
+        number=number,
         tables=_tables(data),
         sections=_sections(data),
         config=_config(data.config),
@@ -158,12 +159,12 @@ def _tables(data: ReportData) -> list[TablePart]:
     """Lay the records out, one table per bench."""
     parts = []
     for bench in dict.fromkeys(record.bench for record in data.records):
-        chosen = results.summarize(record for record in data.records if record.bench == bench)
-        columns, rows = results.arrange(chosen, "method", "metric")
+        chosen = summarize(record for record in data.records if record.bench == bench)
+        columns, rows = arrange(chosen, "method", "metric")
         title = _BENCHES.get(bench, bench.capitalize())
         counts = sorted({record.n for record in chosen if record.n})
         networks = [f"{counts[-1]:,} networks"] if counts else []
-        note = "; ".join([*networks, results.caption(chosen)])
+        note = "; ".join([*networks, caption(chosen)])
         parts.append(TablePart(title, columns, [(kind, label, cells) for label, kind, cells in rows], note))
     return parts
 

@@ -1,0 +1,37 @@
+"""Every table shows baselines as baselines, and says what its rows differ in."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from tests.test_results import record
+from weightatlas.errors import ConfigError
+from weightatlas.tables import table, to_markdown
+
+
+def test_table_marks_baselines_and_dims_published_rows() -> None:
+    rows = [record(kind="published", value=31.9), record(kind="baseline", method="mean"), record()]
+    grid = table(rows)
+    assert grid.row_count == 3
+    assert [row.style for row in grid.rows] == ["", "", "dim"]
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(grid)
+    text = console.export_text()
+    assert text.index("CSB ") < text.index("mean (baseline)") < text.index("CSB (published)")
+    assert "split by lineage" in text
+
+
+def test_rows_say_what_differs() -> None:
+    text = to_markdown([record(), record(zoo="cifar10", split="network")])
+    assert "| CSB · digits · lineage | 0.500 |" in text
+    assert "| CSB · cifar10 · network | 0.500 |" in text
+    assert "split by lineage and network" in text
+
+
+def test_columns_can_be_the_zoo() -> None:
+    text = to_markdown([record(), record(zoo="cifar10", value=0.25)], columns="zoo")
+    assert "| method | digits | cifar10 |" in text
+    assert "| CSB | 0.500 | 0.250 |" in text
+    with pytest.raises(ConfigError, match="no field 'zooo'"):
+        to_markdown([record()], columns="zooo")
