@@ -16,7 +16,7 @@ _MULTIPLIERS = (-7046029254386353131, -4658895280553007687, -7723592293110705685
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Choose where tensors live: the first CUDA device if there is one, else the CPU.
+    """Choose where tensors live: a CUDA device if there is one and `accelerate launch --cpu` is not meant.
 
     Example:
         >>> pick_device("cpu")
@@ -26,7 +26,8 @@ def pick_device(name: str = "auto") -> torch.device:
         ConfigError: There is no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        gpu = torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").lower() != "true"
+        return torch.device("cuda" if gpu else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -50,6 +51,8 @@ MEMORY = "WEIGHTATLAS_MEMORY_MB"  # names the budget; workers inherit it
 def memory_budget() -> float:
     """Megabytes that weights, outputs and activations may take together: `WEIGHTATLAS_MEMORY_MB`, else 2048.
 
+    Processes of one training share it, as far as they run on the same machine.
+
     Raises:
         ConfigError: It is no positive number.
     """
@@ -60,7 +63,7 @@ def memory_budget() -> float:
         budget = 0.0
     if not 0 < budget < float("inf"):
         raise ConfigError(f"The memory budget {text!r} is no number of megabytes.", todo="For example 2048.")
-    return budget
+    return budget / int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
 
 
 @contextmanager

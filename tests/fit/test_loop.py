@@ -13,7 +13,7 @@ from weightatlas.encoders.base import Autoencoder, Encoder
 from weightatlas.encoders.io import create_encoder, from_pretrained
 from weightatlas.errors import ConfigError, RunError
 from weightatlas.fit import FitConfig, fit
-from weightatlas.fit import loop as loop_module
+from weightatlas.fit import run as run_module
 from weightatlas.objectives import LossConfig, ViewConfig, recipe
 from weightatlas.symmetry.verify import spec_of
 from weightatlas.tracking import read_metrics
@@ -89,7 +89,7 @@ def test_interrupted_and_continued_equals_uninterrupted(tmp_path: Path):
 def stop_after(out: Path, steps: int, settings: dict[str, object]) -> None:
     """Press Ctrl-C after some steps."""
     count = 0
-    update = loop_module.Run._update
+    update = run_module.Run._update
 
     def counted(self, *arguments):
         nonlocal count
@@ -99,7 +99,7 @@ def stop_after(out: Path, steps: int, settings: dict[str, object]) -> None:
         return update(self, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop_module.Run, "_update", counted)
+        patch.setattr(run_module.Run, "_update", counted)
         with pytest.raises(KeyboardInterrupt):
             run(out, make(dropout=0.1), **settings)
     assert count == steps
@@ -124,7 +124,7 @@ def test_minutes_anneal_to_the_end():
 
 def test_a_finished_run_is_returned_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     done = run(tmp_path, passes=1, loss=recipe("S"))
-    monkeypatch.setattr(loop_module.Run, "_train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(run_module.Run, "_train", lambda *_: pytest.fail("trained again"))
     again = run(tmp_path, passes=1, loss=recipe("S"))
     assert again.finished
     assert again.history == done.history
@@ -168,7 +168,7 @@ def test_queries_of_the_wrong_shape_are_found_by_the_trial():
 
 
 def test_divergence_is_named(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(loop_module, "PATIENCE", 2)
+    monkeypatch.setattr(run_module, "PATIENCE", 2)
     encoder = make()
     encoder.register_parameter("bad", torch.nn.Parameter(torch.tensor(torch.nan)))
     original = encoder.scale

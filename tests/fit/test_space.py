@@ -137,3 +137,9 @@ def test_contradictions_are_found_before_training() -> None:
     config = SpaceFit(steps=1, space=SpaceConfig(between=1.0))
     with pytest.raises(ConfigError, match="one architecture"):
         fit_space(make(), ladder.batch(), config, queries=pool, populations=ladder.populations())
+
+
+def test_a_space_is_trained_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="a space is trained in one process, and 2 were started"):
+        run(passes=1)

@@ -56,5 +56,10 @@ def test_a_full_disk_is_a_named_error(zoo: Zoo, tmp_path: Path, monkeypatch: pyt
 
 
 def test_small_zoos_stay_in_memory(zoo: Zoo, tmp_path: Path) -> None:
-    assert within(zoo, tmp_path / "rows", 100.0) is zoo
-    assert within(zoo, tmp_path / "rows", 1e-3) is not zoo
+    names = ("test_acc", "step")
+    memory, file = (within(zoo, tmp_path / "rows", limit, names) for limit in (100.0, 1e-3))
+    assert [path.suffix for path in sorted(tmp_path.iterdir())] == [".0", ".ids", ".1", ".ids"]
+    for ours, theirs in zip(memory, file, strict=True):
+        assert torch.equal(ours.values, theirs.values)
+    for name in names:
+        assert torch.equal(memory.labels[name], file.labels[name])

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from weightatlas.cli import console
+from weightatlas.cli import console, several
 from weightatlas.cli.arguments import settings as settings_of
 
 if TYPE_CHECKING:
     from weightatlas.config import Config
-    from weightatlas.executors import Executor
     from weightatlas.fit.job import FitJob
 
 
@@ -29,6 +28,8 @@ def fit(method: Annotated[str, tyro.conf.Positional], zoo: Path, out: Path) -> N
         weightatlas fit activation --zoo runs/digits-zoo --out runs/activation
         weightatlas fit sane --preset sane_small --zoo runs/digits-zoo --out runs/sane
         weightatlas fit sne --preset sne_safe --zoo runs/digits-zoo --out runs/sne --property test_acc
+        weightatlas fit sane --zoo runs/digits-zoo --out runs/sane --minutes 2 --processes 2
+        accelerate launch -m weightatlas fit sane --zoo runs/digits-zoo --out runs/sane --minutes 2
 
     Args:
         method: The encoder: sane, pca, sne, ...
@@ -56,11 +57,11 @@ def prepare(words: Sequence[str]) -> tuple[Callable[..., Any], str, list[str]]:
     factory: Any = encoders.get(words[0])
     name = f"fit {words[0]}"
     if factory.closed_form:
-        return _function(words[0], factory.Settings, None, None, closed=True), name, list(words[1:])
+        return _function(words, factory.Settings, None, None, closed=True), name, list(words[1:])
     (encoder, training, tuning), rest = _defaults(words[0], list(words[1:]), factory.Settings, FitConfig)
     if is_supervised(words[0]):
-        return _supervised(words[0], factory.Settings, encoder, training, tuning), name, rest
-    return _function(words[0], factory.Settings, encoder, training), name, rest
+        return _supervised(words, factory.Settings, encoder, training, tuning), name, rest
+    return _function(words, factory.Settings, encoder, training), name, rest
 
 
 def _defaults(
@@ -94,12 +95,12 @@ def _defaults(
 
 
 def _function(
-    method: str, settings: "type[Config]", known: Any, defaults: Any, closed: bool = False
-) -> Callable[..., None]:
+    words: Sequence[str], settings: "type[Config]", known: Any, defaults: Any, closed: bool = False
+) -> Callable[..., int]:
     """Make a function whose signature has the flags of one method, and of the loop unless it is `closed`."""
     from weightatlas.fit import FitConfig
 
-    flat = tyro.conf.arg(name="")
+    method, flat = words[0], tyro.conf.arg(name="")
     loop: Any = Annotated[None, tyro.conf.Suppress] if closed else Annotated[FitConfig, flat]
 
     def train(
@@ -113,14 +114,15 @@ def _function(
         sweep: tuple[str, ...] = (),
         executor: Literal["serial", "processes", "ray", "slurm"] = "serial",
         executor_set: tuple[str, ...] = (),
+        processes: int = 1,
         json: bool = False,
         dry_run: bool = False,
-    ) -> None:
-        from weightatlas.executors import create_executor
+    ) -> int:
         from weightatlas.fit.job import FitJob
 
         job = FitJob(method, encoder.model_dump(), training, zoo, out, init_seed, query_source)
-        run(job, sweep, create_executor(executor, **settings_of(executor_set)), json=json, dry_run=dry_run)
+        place = (sweep, executor, executor_set, processes)
+        return run(job, words, *place, json=json, dry_run=dry_run)
 
     train.__doc__ = f"""Train the encoder '{method}' on the networks of a zoo; running again continues.
 
@@ -136,6 +138,8 @@ def _function(
             latent=[8,16]. The seed is that of the order and of the initialization.
         executor: Where the runs of a sweep are trained.
         executor_set: Options of the executor, as key=value (workers=4).
+        processes: Train one encoder in so many processes on this machine, one per GPU or a few per processor;
+            the result is that of one process. On several machines: accelerate launch -m weightatlas fit ...
         json: Print the result as JSON.
         dry_run: Only check all settings and shapes and say what would be done.
     """
@@ -143,13 +147,13 @@ def _function(
 
 
 def _supervised(
-    method: str, settings: "type[Config]", known: Any, defaults: Any, tuning: dict[str, Any]
-) -> Callable[..., None]:
+    words: Sequence[str], settings: "type[Config]", known: Any, defaults: Any, tuning: dict[str, Any]
+) -> Callable[..., int]:
     """Make a function whose signature has the flags of one method that is trained on properties."""
     from weightatlas.fit import FitConfig
     from weightatlas.predict.finetune import Finetuning
 
-    flat = tyro.conf.arg(name="")
+    method, flat = words[0], tyro.conf.arg(name="")
     usual = Finetuning(**tuning)
 
     def train(
@@ -167,17 +171,18 @@ def _supervised(
         sweep: tuple[str, ...] = (),
         executor: Literal["serial", "processes", "ray", "slurm"] = "serial",
         executor_set: tuple[str, ...] = (),
+        processes: int = 1,
         json: bool = False,
         dry_run: bool = False,
-    ) -> None:
-        from weightatlas.executors import create_executor
+    ) -> int:
         from weightatlas.predict.job import PropertyJob
 
         head = usual.head.replace(hidden=head_hidden, code=head_code)
         how = usual.replace(head=head, invariance=invariance, augment=augment)
-        place = (method, encoder.model_dump(), training, zoo, out, init_seed)
-        job = PropertyJob(*place, properties=property, tuning=how)
-        run(job, sweep, create_executor(executor, **settings_of(executor_set)), json=json, dry_run=dry_run)
+        own = (method, encoder.model_dump(), training, zoo, out, init_seed)
+        job = PropertyJob(*own, properties=property, tuning=how)
+        place = (sweep, executor, executor_set, processes)
+        return run(job, words, *place, json=json, dry_run=dry_run)
 
     train.__doc__ = f"""Train the encoder '{method}' with a head on properties of networks; again continues.
 
@@ -198,32 +203,50 @@ def _supervised(
             lr=[1e-3,3e-4]. The seed is that of the order and of the initialization.
         executor: Where the runs of a sweep are trained.
         executor_set: Options of the executor, as key=value (workers=4).
+        processes: Train one encoder in so many processes on this machine, one per GPU or a few per processor;
+            the result is that of one process. On several machines: accelerate launch -m weightatlas fit ...
         json: Print the result as JSON.
         dry_run: Only check all settings and shapes and say what would be done.
     """
     return train
 
 
-def run(job: "FitJob", sweep: tuple[str, ...], executor: "Executor", *, json: bool, dry_run: bool) -> None:
+def run(
+    job: "FitJob",
+    words: Sequence[str],
+    sweep: tuple[str, ...],
+    executor: str,
+    executor_set: tuple[str, ...],
+    processes: int,
+    *,
+    json: bool,
+    dry_run: bool,
+) -> int:
     """Train one run or a sweep, and print the last validation of each."""
+    from weightatlas.executors import create_executor
     from weightatlas.fit import job as jobs
     from weightatlas.predict.job import PropertyJob, plan_properties, run_property_job
 
+    several.check(processes, executor)
     on_properties = isinstance(job, PropertyJob)
     work: Any = run_property_job if on_properties else jobs.run_job
     if dry_run:
         many = {"runs": len(jobs.sweep_jobs(job, settings_of(sweep)))} if sweep else {}
         facts = plan_properties(job) if on_properties else jobs.plan(job)
         console.print_facts({**facts, **many}, title=f"fit {job.method}", as_json=json)
-        return
+        return 0
+    if processes > 1 and not several.is_one_of_several():
+        return several.start(words, processes)
+    runner = create_executor(executor, **settings_of(executor_set))
     if not sweep:
         facts = work(job)
         facts.pop("run")
         console.print_facts(facts, title=str(job.out), as_json=json)
-        return
-    lines = jobs.sweep(job, settings_of(sweep), executor, work)
+        return 0
+    lines = jobs.sweep(job, settings_of(sweep), runner, work)
     if json:
         console.print_json(lines)
-        return
+        return 0
     for line in lines:
         console.print_facts(line, title=str(job.out / str(line["run"])))
+    return 0

@@ -132,24 +132,28 @@ def _run(name: str, words: list[str], debug: bool, verbose: bool) -> int:
     from weightatlas import progress
     from weightatlas.cli import console
     from weightatlas.cli.arguments import WrongUsage, call
+    from weightatlas.cli.several import is_unspoken, one_voice
     from weightatlas.errors import WeightAtlasError
 
     verb = VERBS[name]
     progress.enable()
     console.log_to_stderr(verbose)
     try:
-        module = import_module(f"weightatlas.cli.{verb.module}")
-        function = getattr(module, verb.function)
-        if hasattr(module, "prepare"):  # A verb whose flags depend on its first word.
-            function, name, words = module.prepare(words)
-        return call(function, name, words)
+        with one_voice(name):
+            module = import_module(f"weightatlas.cli.{verb.module}")
+            function = getattr(module, verb.function)
+            if hasattr(module, "prepare"):  # A verb whose flags depend on its first word.
+                function, name, words = module.prepare(words)
+            return call(function, name, words)
     except WeightAtlasError as error:
         if debug:
             raise
-        console.print_error(error)
+        if not is_unspoken(error):
+            console.print_error(error)
         return WRONG_USAGE if isinstance(error, WrongUsage) else FAILED
-    except KeyboardInterrupt:
-        console.say("Interrupted. Run the same command to continue.")
+    except KeyboardInterrupt as error:
+        if not is_unspoken(error):
+            console.say("Interrupted. Run the same command to continue.")
         return INTERRUPTED
     except BrokenPipeError:  # The reader of a pipe has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

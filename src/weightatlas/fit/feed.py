@@ -11,8 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from weightatlas.errors import DataError
+from weightatlas.objectives.views import Among
 from weightatlas.population.forward import Population
 from weightatlas.population.targets import Targets, cache_targets
+from weightatlas.processes import ALONE, Processes
 from weightatlas.runtime import generator_of
 from weightatlas.weights.batch import Batch, Weights
 
@@ -104,6 +106,7 @@ class Order:
         self.mixed = mixed and len(self.sizes) > 1
         parts = [sum(self.sizes)] if self.mixed else self.sizes
         self.steps = sum(ceil(count / size) for count in parts)
+        self.least = min((count // ceil(count / size) for count in parts if count), default=0)
         self._pass: tuple[int, list[list[tuple[int, Tensor]]]] = (-1, [])
 
     def __call__(self, step: int) -> list[tuple[int, Int[Tensor, "_"]]]:
@@ -134,6 +137,39 @@ class Order:
         return [[parts[i]] for i in torch.randperm(len(parts), generator=generator)]
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Networks of one group in a step, as many as one process works on.
+
+    Args:
+        group: Number of the group.
+        rows: Rows inside the group.
+        among: Which of the group's networks in this step they are.
+    """
+
+    group: int
+    rows: Int[Tensor, " own"]
+    among: Among
+
+
+def own_pieces(step: Sequence[tuple[int, Int[Tensor, "_"]]], processes: Processes = ALONE) -> list[Piece]:
+    """Cut a step into parts of nearly equal size, one per process, and return that of this one.
+
+    Every group is named, also where this process has none of its networks.
+
+    Args:
+        step: Group numbers and rows, as `Order` gives them.
+        processes: Those that share the step.
+    """
+    part = processes.part(sum(len(rows) for _, rows in step))
+    found, before = [], 0
+    for group, rows in step:
+        first, last = (min(max(edge - before, 0), len(rows)) for edge in (part.start, part.stop))
+        found.append(Piece(group, rows[first:last], Among(first, len(rows))))
+        before += len(rows)
+    return found
+
+
 class TargetFeed:
     """Outputs of the originals on each step's queries, from a cache of the whole pool if that pays.
 
@@ -145,6 +181,7 @@ class TargetFeed:
         pool: All queries that may be drawn.
         draws: Queries each network will see in all, if known; for fewer than the pool no cache is made.
         limit_mb: Largest cache.
+        processes: Those that share the work; each keeps the whole cache, since networks are shuffled.
     """
 
     def __init__(
@@ -154,14 +191,16 @@ class TargetFeed:
         pool: Tensor,
         draws: int | None,
         limit_mb: float,
+        processes: Processes = ALONE,
     ) -> None:
         self.population, self.values = population, values
         self._cache: Targets | None = None
         # A sample large enough for the population to time its engines on.
         classes = population.outputs_no_grad(values[:16], pool[:64]).shape[-1]
         size = len(values) * len(pool) * classes * 4 / 2**20
-        if size <= limit_mb and (draws is None or draws > len(pool)):
-            self._cache = cache_targets(population, values, pool)
+        fits = processes.largest([size - limit_mb])[0] <= 0
+        if fits and (draws is None or draws > len(pool)):
+            self._cache = _cached(population, values, pool, processes)
         else:
             log.info("outputs of the originals are computed in every step (a cache has %.0f MB)", size)
 
@@ -172,3 +211,15 @@ class TargetFeed:
         if self._cache is None:
             return self.population.outputs_no_grad(self.values[rows], inputs)
         return self._cache.take(rows, index.to(rows.device))
+
+
+def _cached(population: Population, values: Tensor, pool: Tensor, processes: Processes) -> Targets:
+    """Run the originals on the whole pool, a part in every process."""
+    if processes.count == 1:
+        return cache_targets(population, values, pool)
+    part = processes.part(len(values))
+    own = cache_targets(population, values[part], pool).outputs
+    outputs = own.new_empty(len(values), *own.shape[1:])
+    outputs[part] = own
+    processes.fill(outputs)
+    return Targets(outputs)

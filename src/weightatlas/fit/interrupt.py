@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from weightatlas.processes import launched
+
 
 @dataclass(slots=True)
 class Interrupt:
@@ -19,7 +21,8 @@ class Interrupt:
 def polite_interrupts() -> Iterator[Interrupt]:
     """Turn the first Ctrl-C into a wish that is granted after the current step.
 
-    A second Ctrl-C interrupts at once. Outside the main thread, signals are left alone.
+    A second Ctrl-C interrupts at once. Launchers of several processes pass it on as SIGTERM, then the same
+    wish. Outside the main thread, signals are left alone.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
@@ -31,8 +34,14 @@ def polite_interrupts() -> Iterator[Interrupt]:
             raise KeyboardInterrupt
         interrupt.wanted = True
 
-    before = signal.signal(signal.SIGINT, ask)
+    def end(_number: int, _frame: FrameType | None) -> None:
+        interrupt.wanted = True
+
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, ask)}
+    if launched() > 1:
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, end)
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

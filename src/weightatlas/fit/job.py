@@ -13,6 +13,7 @@ from weightatlas.executors import Executor, create_executor
 from weightatlas.fit.config import FitConfig
 from weightatlas.fit.loop import fit
 from weightatlas.objectives.composite import build_loss
+from weightatlas.processes import Processes, connect
 from weightatlas.runtime import memory_budget
 from weightatlas.tasks import QueryPool
 from weightatlas.zoo import Zoo
@@ -48,6 +49,10 @@ class FitJob:
         """Whether networks are executed in training."""
         return self.training is not None and build_loss(self.training.loss, 1).needs_queries
 
+    def connected(self) -> Processes:
+        """Meet the processes that were started for this training, if there are several."""
+        return connect("auto" if self.training is None else self.training.device)
+
     def prepared(self) -> tuple[Encoder, Zoo]:
         """Make the encoder, and open the zoo it is trained on."""
         whole = Zoo.open(self.zoo)
@@ -75,13 +80,16 @@ def run_job(job: FitJob) -> dict[str, Any]:
     Returns:
         Folder, steps, passes, seconds, the last line of the log, and whether it is finished.
     """
-    encoder, whole = job.prepared()
-    budget, training = memory_budget(), job.training
+    processes = job.connected()
+    with processes.shared():
+        encoder, whole = job.prepared()
+        budget, training = memory_budget(), job.training
     if training is not None:
         training = training.replace(targets_mb=min(training.targets_mb, budget / 4))
+    place = job.out / "training.rows"
     result = fit(
         encoder,
-        within(whole.split("train"), job.out / "training.rows", budget / 4),
+        processes.main_first(lambda: within(whole.split("train"), place, budget / 4)),
         training,
         job.out,
         queries=QueryPool(whole.task(), job.query_source) if job.executes else None,

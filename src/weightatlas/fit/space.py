@@ -12,8 +12,8 @@ from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
 from weightatlas.errors import ConfigError, gather
 from weightatlas.fit.config import FitConfig
 from weightatlas.fit.feed import as_batch
-from weightatlas.fit.loop import Run
 from weightatlas.fit.result import FitResult
+from weightatlas.fit.run import Run
 from weightatlas.fit.space_step import (
     PairOrder,
     SpaceQueries,
@@ -26,6 +26,7 @@ from weightatlas.objectives.space import SpaceConfig, SpaceLoss
 from weightatlas.objectives.views import make_views
 from weightatlas.population.forward import Population
 from weightatlas.population.targets import Targets, cache_targets
+from weightatlas.processes import launched
 from weightatlas.runtime import generator_of, key_of
 from weightatlas.weights.batch import Batch, Weights
 
@@ -86,6 +87,8 @@ def _check(
 ) -> None:
     """Find every contradiction before the first step."""
     space, problems = config.space, []
+    if launched() > 1:
+        problems.append(f"a space is trained in one process, and {launched()} were started")
     if not len(batch):
         problems.append("there are no training networks")
     if len(populations) != len(encoder.ladder):

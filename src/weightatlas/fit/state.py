@@ -49,6 +49,29 @@ def read_progress(folder: Path) -> dict[str, Any] | None:
     return _read(folder)[0]
 
 
+def refuse_others(folder: Path, saved: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Compare a saved run with the one that is to continue it.
+
+    Args:
+        folder: The run.
+        saved: Its progress.
+        identity: What must be equal: "config", and digests of "data" and "queries".
+
+    Raises:
+        RunError: The folder holds a run with other settings or data.
+    """
+    old, new = saved["config"], identity["config"]
+    changed = [f"{key}: was {old.get(key)}, is {new[key]}" for key in new if old.get(key) != new[key]]
+    for key, name in (("data", "training networks"), ("queries", "queries")):
+        if key in saved and saved[key] != identity[key]:
+            changed.append(f"the {name} are others")
+    if changed:
+        raise RunError(
+            f"{folder} holds a run with other settings: {'; '.join(changed)}.",
+            todo="Repeat the call with the old settings, or choose another folder.",
+        )
+
+
 def load_state(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Put saved weights and moments back, bit for bit.
 

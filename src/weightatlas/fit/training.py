@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from weightatlas.objectives.composite import Composite
 from weightatlas.objectives.step import Step
 from weightatlas.objectives.views import Views
 from weightatlas.population.forward import Population
+from weightatlas.processes import ALONE, Processes, launched
 from weightatlas.weights.batch import Batch
 
 log = logging.getLogger("weightatlas")
@@ -34,9 +36,19 @@ class Training(nn.Module):
         self.encoder, self.loss = encoder, loss
         self.population = population
 
-    def forward(self, views: Sequence[Views], **given: Any) -> dict[str, Tensor]:
-        """Compute "loss" and the raw terms; arguments as for `step`."""
-        return self.loss(self.step(views, **given))
+    def forward(
+        self, views: Sequence[Views], processes: Processes = ALONE, networks: int = 0, **given: Any
+    ) -> dict[str, Tensor]:
+        """Compute "loss" and the raw terms, of all processes that share the step.
+
+        Args:
+            views: As for `step`: the part of this process.
+            processes: Those that share the step.
+            networks: How many networks it has in all of them, if there are several.
+            given: Further arguments of `step`.
+        """
+        step = self.step(views, **given)
+        return self.loss(replace(step, processes=processes, networks=networks))
 
     def step(
         self,
@@ -100,7 +112,8 @@ def _accelerated(module: nn.Module, device: torch.device) -> nn.Module:
 
     AcceleratorState._reset_state()  # One process may train on several devices, one after the other.
     accelerator = Accelerator(mixed_precision="bf16", cpu=device.type == "cpu")
-    return accelerator.prepare_model(module, evaluation_mode=False)
+    # Gradients are added up by the loop: only the precision is accelerate's.
+    return accelerator.prepare_model(module, evaluation_mode=launched() > 1)
 
 
 def _compile(encoder: Encoder) -> None:

@@ -13,6 +13,7 @@ from weightatlas.fit.training import Training
 from weightatlas.objectives.property import Property
 from weightatlas.objectives.step import Step
 from weightatlas.objectives.views import ViewConfig, make_views
+from weightatlas.processes import ALONE, Processes
 from weightatlas.runtime import generator_of
 from weightatlas.weights.batch import Batch, Weights
 
@@ -28,10 +29,18 @@ class Validation:
         batch: Validation networks, on the device of the training.
         config: Settings of the run.
         queries: Query pool of the run, or none.
+        processes: Those that share the work.
     """
 
-    def __init__(self, training: Training, batch: Batch, config: FitConfig, queries: Any) -> None:
-        self.training, self.batch, self.config = training, batch, config
+    def __init__(
+        self,
+        training: Training,
+        batch: Batch,
+        config: FitConfig,
+        queries: Any,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.training, self.batch, self.config, self.processes = training, batch, config, processes
         self.inputs: Tensor | None = None
         self.targets: Tensor | None = None
         if training.population is not None and queries is not None:
@@ -44,18 +53,31 @@ class Validation:
     def __call__(self) -> dict[str, float]:
         """Return means over the validation networks, named `val/...`."""
         self.training.eval()
+        passes = self._passes()
+        own = [self._measured(pieces) for pieces in passes[self.processes.rank :: self.processes.count]]
+        self.training.train()
+        found = self.processes.objects(own)
         sums: dict[str, float] = {}
         answers = []
-        for pieces in self._passes():
-            step, terms = self._part(pieces)
-            count = sum(len(rows) for _, rows in pieces)
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * count
-            if step.predictions is not None:
-                answers.append((step.predictions.chunk(step.views)[0], step.labels))
-        self.training.train()
+        for number in range(len(passes)):  # in the order of one process
+            counted, answer = found[number % self.processes.count][number // self.processes.count]
+            for name, value in counted.items():
+                sums[name] = sums.get(name, 0.0) + value
+            answers += [(part.to(self.batch.groups[0].values.device), labels) for part, labels in answer]
         means = {name: total / len(self.batch) for name, total in sums.items()}
         return {f"val/{name}": value for name, value in {**means, **self._scores(answers)}.items()}
+
+    def _measured(
+        self, pieces: list[tuple[int, Tensor]]
+    ) -> tuple[dict[str, float], list[tuple[Tensor, dict[str, Tensor]]]]:
+        """Sums of all terms over the networks of a pass, and what was predicted for them."""
+        step, terms = self._part(pieces)
+        count = sum(len(rows) for _, rows in pieces)
+        sums = {name: float(value) * count for name, value in terms.items()}
+        if step.predictions is None:
+            return sums, []
+        labels = {name: label.cpu() for name, label in step.labels.items()}
+        return sums, [(step.predictions.chunk(step.views)[0].cpu(), labels)]
 
     def _passes(self) -> list[list[tuple[int, Tensor]]]:
         """Group numbers and rows of each forward pass; small groups share one if the loss mixes specs."""

@@ -59,6 +59,7 @@ class Behavioral(Objective):
     name: ClassVar[str] = "behavioral"
     needs_decoded: ClassVar[bool] = True
     needs_queries: ClassVar[bool] = True
+    joins: ClassVar[Literal["mean", "embeddings"] | None] = "mean"
 
     def __init__(self, variant: Variant = "softmax_mse", temperature: float = 1.0) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from weightatlas.config import Config
 from weightatlas.errors import ConfigError
 from weightatlas.objectives.behavioral import Behavioral, Variant
 from weightatlas.objectives.contrastive import Contrastive, Pairs
+from weightatlas.objectives.joint import joined, seen
 from weightatlas.objectives.step import Objective, Step
 from weightatlas.objectives.structural import Structural
 
@@ -150,7 +151,7 @@ class Composite(nn.Module):
         """
         logged: dict[str, Tensor] = {}
         for name, objective in zip(self.terms, self.objectives, strict=True):
-            found = objective(step)
+            found = joined(objective, step, objective(seen(objective, step)))
             logged |= {name: found.pop(objective.name), **found}
         raw = torch.stack([logged[name].float() for name in self.terms])
         divisors = self._divisors(raw.detach())

@@ -63,6 +63,7 @@ class Contrastive(Objective):
 
     name: ClassVar[str] = "contrastive"
     views: ClassVar[int] = 2
+    joins: ClassVar[Literal["mean", "embeddings"] | None] = "embeddings"
 
     def __init__(
         self, embedding_dim: int, tau: float = 0.1, head_dim: int = 30, pairs: Pairs = "all"

@@ -38,6 +38,7 @@ class Invariance(Objective):
     name: ClassVar[str] = "invariance"
     views: ClassVar[int] = 2
     mixes: ClassVar[bool] = True
+    joins: ClassVar[Literal["mean", "embeddings"] | None] = "mean"
 
     def __init__(self, on: Place = "logits", tolerance: float = 0.0) -> None:
         super().__init__()

@@ -61,6 +61,7 @@ class Property(Objective):
 
     name: ClassVar[str] = "property"
     mixes: ClassVar[bool] = True
+    joins: ClassVar[Literal["mean", "embeddings"] | None] = "mean"
     mean: Float[Tensor, " targets"]
     std: Float[Tensor, " targets"]
 

@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from weightatlas.encoders.base import Decoded, Encoded, Encoder
+from weightatlas.processes import ALONE, Processes
 from weightatlas.weights.batch import Weights
 
 
@@ -31,6 +32,8 @@ class Step:
         population: Executes weights on queries: `population(weights, queries)`.
         labels: Property name -> numbers, shape `(networks,)`.
         predictions: What the loss's head makes of the embeddings, or none without a head.
+        processes: Those that share the step, each with a part of its networks.
+        networks: Networks of the step in all processes, if there are several.
     """
 
     weights: Weights
@@ -43,6 +46,8 @@ class Step:
     population: Callable[..., Tensor] | None = None
     labels: dict[str, Tensor] = field(default_factory=dict)
     predictions: Float[Tensor, "_ width"] | None = None
+    processes: Processes = ALONE
+    networks: int = 0
 
 
 class Objective(nn.Module, ABC):
@@ -55,6 +60,9 @@ class Objective(nn.Module, ABC):
         views: Views per network it needs.
         mixes: It looks at embeddings, predictions and labels alone, so a step may mix networks of many specs.
         labels: Properties of the networks it needs.
+        joins: How several processes compute it together, each with a part of the networks: "mean" if it is a
+            mean over networks, less those it counts as "dropped"; "embeddings" if it compares networks by
+            their embeddings alone, which are then gathered. None if it cannot: such a training is refused.
     """
 
     name: ClassVar[str]
@@ -63,6 +71,7 @@ class Objective(nn.Module, ABC):
     views: ClassVar[int] = 1
     mixes: ClassVar[bool] = False
     labels: tuple[str, ...] = ()
+    joins: ClassVar[Literal["mean", "embeddings"] | None] = None
 
     @abstractmethod
     def forward(self, step: Step) -> dict[str, Float[Tensor, ""]]:

@@ -1,6 +1,6 @@
 """Structural loss: how far rebuilt weights are from the originals."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,7 @@ class Structural(Objective):
 
     name: ClassVar[str] = "structural"
     needs_decoded: ClassVar[bool] = True
+    joins: ClassVar[Literal["mean", "embeddings"] | None] = "mean"
 
     def __init__(self, diluted: bool = False) -> None:
         super().__init__()

@@ -46,7 +46,26 @@ class Views:
     count: int
 
 
-def make_views(weights: Weights, config: ViewConfig, count: int, generator: torch.Generator) -> Views:
+@dataclass(frozen=True, slots=True)
+class Among:
+    """Which networks of a step these are: choices are made for all of them, whoever works on which.
+
+    Args:
+        first: Place of the first of these networks in the step.
+        total: Networks of the step.
+    """
+
+    first: int
+    total: int
+
+
+def make_views(
+    weights: Weights,
+    config: ViewConfig,
+    count: int,
+    generator: torch.Generator,
+    among: Among | None = None,
+) -> Views:
     """Make `count` views of each network, on the fly: nothing is stored.
 
     Args:
@@ -54,11 +73,15 @@ def make_views(weights: Weights, config: ViewConfig, count: int, generator: torc
         config: Permutation, noise, erasing.
         count: Views per network.
         generator: Source of all choices, on the CPU.
+        among: The step these networks are a part of, if other processes work on the rest.
     """
     values, spec = weights.values, weights.spec
-    clean = [values if _stays(view, config) else _permuted(weights, generator) for view in range(count)]
+    among = among or Among(0, len(weights))
+    kept = [_stays(view, config) for view in range(count)]
+    clean = [values if stays else _permuted(weights, generator, among) for stays in kept]
     stacked = torch.cat(clean)
-    noisy = _erased(_noisy(stacked, config.noise, generator), config, generator)
+    noisy = _noisy(stacked, config.noise, count, generator, among)
+    noisy = _erased(noisy, config, count, generator, among)
     rows = weights.rows.repeat(count)
     return Views(Weights(stacked, spec, rows), Weights(noisy, spec, rows), count)
 
@@ -67,30 +90,49 @@ def _stays(view: int, config: ViewConfig) -> bool:
     return config.permute == "none" or (config.permute == "second" and view == 0)
 
 
-def _permuted(weights: Weights, generator: torch.Generator) -> Float[Tensor, "networks params"]:
+def _permuted(weights: Weights, generator: torch.Generator, among: Among) -> Float[Tensor, "networks params"]:
     """Permute each network by its own random permutation, by one gather."""
     if not weights.spec.groups:
         return weights.values
-    perms = tuple(p.to(weights.values.device) for p in sample(weights.spec, len(weights), generator))
-    return permute(weights.values, perms, weights.spec)
+    drawn = sample(weights.spec, among.total, generator)
+    own = slice(among.first, among.first + len(weights))
+    return permute(weights.values, tuple(p[own].to(weights.values.device) for p in drawn), weights.spec)
+
+
+def _own(
+    drawn: Float[Tensor, "... all numbers"], own: int, among: Among
+) -> Float[Tensor, "... rows numbers"]:
+    """Cut what was drawn for the views of all networks of a step down to those of some of them."""
+    each = drawn.unflatten(-2, (-1, among.total))
+    return each[..., among.first : among.first + own, :].flatten(-3, -2)
 
 
 def _noisy(
-    values: Float[Tensor, "networks params"], noise: float, generator: torch.Generator
+    values: Float[Tensor, "networks params"],
+    noise: float,
+    count: int,
+    generator: torch.Generator,
+    among: Among,
 ) -> Float[Tensor, "networks params"]:
     if noise == 0:
         return values
-    return values * (1 + noise * torch.randn(values.shape, generator=generator).to(values.device))
+    drawn = torch.randn(count * among.total, values.shape[1], generator=generator)
+    return values * (1 + noise * _own(drawn, len(values) // count, among).to(values.device))
 
 
 def _erased(
-    values: Float[Tensor, "networks params"], config: ViewConfig, generator: torch.Generator
+    values: Float[Tensor, "networks params"],
+    config: ViewConfig,
+    count: int,
+    generator: torch.Generator,
+    among: Among,
 ) -> Float[Tensor, "networks params"]:
     """Set a random run of weights of some networks to zero (Schürholt et al., 2021)."""
     if config.erase == 0:
         return values
-    count, params = values.shape
-    chosen, area, start = torch.rand(3, count, 1, generator=generator)
+    params = values.shape[1]
+    drawn = torch.rand(3, count * among.total, 1, generator=generator)
+    chosen, area, start = _own(drawn, len(values) // count, among)
     low, high = config.erase_area
     length = ((low + (high - low) * area) * params).long()
     begin = (start * (params - length + 1)).long()

@@ -5,8 +5,11 @@ from typing import Any
 
 from weightatlas.encoders.base import Autoencoder, encoders
 from weightatlas.fit.job import FitJob, plan
+from weightatlas.predict.features import splits_of
 from weightatlas.predict.finetune import Finetuned, Finetuning
 from weightatlas.predict.property import PropertyPredictor
+from weightatlas.runtime import memory_budget
+from weightatlas.zoo.mapped import within
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,22 @@ def run_property_job(job: PropertyJob) -> dict[str, Any]:
     Returns:
         Folder, properties, the last line of the log, and whether it is finished.
     """
-    encoder, whole = job.prepared()
+    processes = job.connected()
+    with processes.shared():
+        encoder, whole = job.prepared()
+        known = splits_of(whole)
+        held = whole.split("val").batch(job.properties) if "val" in known else None
+        budget = memory_budget()
+    networks, place = whole.split("train") if "train" in known else whole, job.out / "training.rows"
+    data = processes.main_first(lambda: within(networks, place, budget / 4, job.properties))
     tuning = job.tuning if job.training is None else job.tuning.replace(fit=job.training)
     predictor = PropertyPredictor(encoder, seed=job.init_seed, finetune=tuning)
-    predictor.fit(whole, job.properties, out=job.out)
+    predictor.fit(data, job.properties, held, out=job.out)
     found = predictor.fitted_
     assert isinstance(found, Finetuned)
-    if found.finished:
-        predictor.save(job.out)
+    with processes.shared():
+        if found.finished and processes.main:
+            predictor.save(job.out)
     last = dict((found.history or [{}])[-1])
     steps = last.pop("step", 0)
     facts = {"properties": ", ".join(job.properties), "steps": steps, **last}

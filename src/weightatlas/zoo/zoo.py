@@ -17,6 +17,7 @@ from weightatlas.weights.spec import NetworkSpec
 from weightatlas.weights.vector import Signature
 from weightatlas.zoo.header import Header, read_header, task_id
 from weightatlas.zoo.index import load_index
+from weightatlas.zoo.labels import as_label
 from weightatlas.zoo.lineage import PARTS, check_lineages, split_of
 from weightatlas.zoo.source import Factory, Source
 from weightatlas.zoo.table import Table
@@ -211,12 +212,7 @@ class Zoo:
         Raises:
             ZooError: A column is missing or not numeric.
         """
-        found = {}
-        for name in labels:
-            column = self.column(name)
-            if column.dtype == object:
-                raise ZooError(f"The column '{name}' holds text, a label must be a number.")
-            found[name] = torch.from_numpy(column.astype(np.float32))
+        found = {name: as_label(name, self.column(name)) for name in labels}
         return Batch(tuple(self.weights(spec) for spec in self.specs), found)
 
     def task(self, name: str | None = None) -> Task:
