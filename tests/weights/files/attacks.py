@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import h5py
 import numpy as np
+from torch import nn
 
 from tests.weights.files.collection import bytes_of, zip_bytes
 
@@ -130,6 +131,14 @@ def long_names() -> bytes:
     return json.dumps({"k" * (1 << 20): {str(i): True for i in range(1000)} | {"w": [[1.5, 2.0]]}}).encode()
 
 
+def shared_modules(levels: int = 18) -> bytes:
+    """A module that holds one module twice, and so on: 2 to the levels tensors when names are written out."""
+    network: nn.Module = nn.Linear(2, 2)
+    for _ in range(levels):
+        network = nn.Sequential(network, network)
+    return pickle.dumps(network)
+
+
 ATTACKS: dict[str, Callable[[], bytes]] = {
     "nested_key.pt": nested_key,
     "nested_storage.pt": nested_storage,
@@ -138,6 +147,7 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "long_shared_name.pt": long_shared_name,
     "long_global.pt": long_global,
     "many_tensors.pt": many_tensors,
+    "shared_modules.pt": shared_modules,
     "deep.json": deep_json,
     "many_hdf5.zip": zip_of_hdf5,
     "many.npz": npz_of_many,

@@ -290,7 +290,6 @@ def bad_files(folder: Path, trap: Path) -> dict[str, Bad]:
     lies = b'{"weight_map": {"a": "../../a.bin", "b": "nowhere.safetensors"}}'
     script = {"m/data.pkl": b"\x80\x02}.", "m/code/a.py": b"x", "m/constants.pkl": b"\x80\x02)."}
     contents: dict[str, tuple[bytes, str]] = {
-        "module.pt": (torch_bytes(nn.Linear(2, 2)), r"run code(.|\n)*torch\.nn\.modules\.linear\.Linear"),
         "harm.pt": (torch_bytes({"w": torch.ones(2, 2), "x": Harmful(trap)}), r"would run code(.|\n)*mkdir"),
         "harm_old.pt": (torch_bytes({"x": Harmful(trap)}, new=False), r"would run code(.|\n)*mkdir"),
         "harm.pkl": (pickle.dumps(Harmful(trap)), r"would run code(.|\n)*mkdir"),

@@ -1,7 +1,9 @@
-"""Names that may stand in a checkpoint because what they make is data; everything else is refused.
+"""Names that may stand in a checkpoint: those that make data, and classes of objects that are looked through.
 
 Nothing on this list is imported or called either: see `pickle_machine`.
 """
+
+import sys
 
 _LISTED = """
     collections.OrderedDict collections.Counter collections.defaultdict collections.deque
@@ -49,6 +51,14 @@ _TYPES = tuple(_NUMBERS.split())
 _DEVICES = ("torch", "torch.cuda", "torch.storage", "torch.xpu", "torch.mps")
 
 
+_BESIDE = """
+    functools.partial logging.Logger logging.getLogger re._compile random.Random itertools.count io.BytesIO
+    _io.BytesIO time.struct_time torch.nn.backends.thnn._get_thnn_function_backend
+"""
+_STANDARD = frozenset(_BESIDE.split())
+"""Names beside modules of networks that would do no harm if they were called."""
+
+
 def usual(name: str) -> str:
     """Give a name its present form: `__builtin__.set` of Python 2 is `builtins.set`."""
     room, _, last = name.rpartition(".")
@@ -81,3 +91,25 @@ def is_storage(name: str) -> bool:
         "torch.xpu",
         "torch.mps",
     )
+
+
+def is_object(name: str, called: bool) -> bool:
+    """Tell whether a name may be the class of an object, or a function that is kept and not called.
+
+    Names of Python's own library are no such names, with few exceptions: files that mean harm use them.
+
+    Example:
+        >>> is_object("models.yolo.Detect", called=True), is_object("torch.nn.functional.relu", called=False)
+        (True, True)
+        >>> is_object("posix.system", called=True), is_object("pip.main", called=True)
+        (False, False)
+
+    Args:
+        name: A name that is not `is_harmless`.
+        called: Whether the pickle calls it, as it does with functions and with some classes.
+    """
+    if name in _STANDARD:
+        return True
+    if name.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    return not called or name.rpartition(".")[2].lstrip("_")[:1].isupper()

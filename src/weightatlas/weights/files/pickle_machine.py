@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from io import BufferedIOBase
 from typing import Any, cast
 
+from weightatlas.weights.files.bounded import Bounded
+
 MOST_STEPS = 2_000_000
 """More instructions than this are refused: memory grows by about 200 bytes with each."""
-
 
 LONGEST_NAME = 1000
 """Longer names are refused: one text in a file can stand in a million places."""
 
 _HASHED = 1 << 60  # whole numbers below it hash to themselves; larger ones can be made to collide
 _MOST_MEMO = 1 << 32
-_AT_ONCE = 1 << 16
 
 
 class PickleDamage(ValueError):
@@ -85,6 +85,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
         self.names: dict[str, Named] = {}
         self.references: list[Persistent] = []
+        self.called: set[str] = set()
 
     def marked(self) -> list[Any]:
         """Take everything above the last mark off the stack."""
@@ -105,12 +106,17 @@ class _Machine:
         text = f"{module}.{name}"
         self.stack.append(self.names.setdefault(text, Named(text)))
 
-    def call(self, function: Any, arguments: Any) -> None:
+    def call(self, function: Any, arguments: Any, new: bool = False) -> None:
         if not isinstance(function, Named) or not isinstance(arguments, tuple):
             raise PickleDamage("It calls something that is no function.")
         self.stack.append(Call(function, arguments))
+        if not new:  # A new object without a call: only a class can be meant.
+            self.called.add(function.name)
 
     def refer(self, key: Any) -> None:
+        if isinstance(key, tuple) and len(key) > 1 and key[0] == "module" and isinstance(key[1], Named):
+            self.stack.append(key[1])  # Old files keep the source text of a class beside its name.
+            return
         self.references.append(Persistent(key))
         self.stack.append(self.references[-1])
 
@@ -198,10 +204,10 @@ class _Machine:
             case "STACK_GLOBAL":
                 self.named(stack.pop(-2), stack.pop())
             case "REDUCE" | "NEWOBJ":
-                self.call(stack.pop(-2), stack.pop())
+                self.call(stack.pop(-2), stack.pop(), new=code == "NEWOBJ")
             case "NEWOBJ_EX":
                 stack.pop()
-                self.call(stack.pop(-2), stack.pop())
+                self.call(stack.pop(-2), stack.pop(), new=True)
             case "INST":
                 self.named(*value.split(" ", 1))
                 self.call(stack.pop(), tuple(self.marked()))
@@ -227,11 +233,13 @@ class Pickle:
         value: Containers, numbers and texts as they are, everything else as `Named`, `Call` or `Persistent`.
         names: The names of everything the pickle would import.
         references: All references to data outside the pickle.
+        called: Those of the names that it would call.
     """
 
     value: Any
     names: frozenset[str]
     references: tuple[Persistent, ...]
+    called: frozenset[str] = frozenset()
 
 
 def read_pickle(file: BufferedIOBase, most: int = MOST_STEPS) -> Pickle:
@@ -252,14 +260,15 @@ def read_pickle(file: BufferedIOBase, most: int = MOST_STEPS) -> Pickle:
     machine = _Machine()
     stack = machine.stack
     try:
-        for count, (operation, value, _) in enumerate(pickletools.genops(cast(Any, _Bounded(file)))):
+        for count, (operation, value, _) in enumerate(pickletools.genops(cast(Any, Bounded(file)))):
             code = operation.name
             if code in _FRESH:
                 stack.append(_FRESH[code]())
             elif code in _PLAIN:
                 stack.append(value)
             elif code == "STOP":
-                return Pickle(stack.pop(), frozenset(machine.names), tuple(machine.references))
+                names = frozenset(machine.names), tuple(machine.references), frozenset(machine.called)
+                return Pickle(stack.pop(), *names)
             else:
                 machine.step(code, value)
             if count > most:
@@ -269,20 +278,6 @@ def read_pickle(file: BufferedIOBase, most: int = MOST_STEPS) -> Pickle:
     except (ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError) as error:
         raise PickleDamage(str(error) or "It ends early.") from None
     raise PickleDamage("It ends early.")
-
-
-class _Bounded:
-    """A file that is never asked for more bytes than it has: memory for them would be taken first."""
-
-    def __init__(self, file: BufferedIOBase) -> None:
-        self.file, self.tell, self.readline = file, file.tell, file.readline
-        place = file.tell()
-        self.end = file.seek(0, 2)
-        file.seek(place)
-
-    def read(self, count: int) -> bytes:
-        """Read so many bytes, or those that are left."""
-        return self.file.read(count if count < _AT_ONCE else max(0, min(count, self.end - self.tell())))
 
 
 def _key(key: Any) -> Any:

@@ -9,12 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from weightatlas.errors import FileError
-from weightatlas.weights.files.harmless import usual
-from weightatlas.weights.files.pickle_machine import MOST_STEPS, Call, Named
+from weightatlas.weights.files.modules import Modules, fields_of, made
+from weightatlas.weights.files.pickle_machine import MOST_STEPS, Call
 from weightatlas.weights.files.torch_values import Opaque, Values
 
 _MANY = 20_000_000  # instructions of a data set; about 4 GB of records
-_MAKERS = ("copyreg._reconstructor", "copyreg.__newobj__")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ class Objects:
         swapped: bool = False,
     ) -> Values:
         """Make what gives the records of a pickle their meaning."""
-        return _Recorded(self, read, inner, swapped) if self.names else Values(read, inner, swapped)
+        return _Recorded(self, read, inner, swapped) if self.names else Modules(read, inner, swapped)
 
 
 PLAIN = Objects()
@@ -81,23 +80,14 @@ class _Recorded(Values):
         self.objects = objects
 
     def _called(self, call: Call, depth: int) -> Any:
-        name, arguments = usual(call.function.name), call.arguments
-        if name in _MAKERS and arguments and isinstance(arguments[0], Named):
-            name, arguments = usual(arguments[0].name), ()
+        name, arguments = made(call)
         if not self.objects.allows(name):
             return super()._called(call, depth)
-        state = call.state
-        if isinstance(state, tuple) and len(state) == 2:  # fields, and those in slots
-            state = {**(state[0] or {}), **(state[1] or {})} if _mappings(*state) else {}
-        fields = state if isinstance(state, dict) else {}
+        fields = fields_of(call)
         plain = tuple(self.plain(item, depth) for item in arguments)
         items = {str(key): self.plain(item, depth) for key, item in fields.items()}
         items |= {str(key): self.plain(item, depth) for key, item in call.pairs}
         return Record(name, plain, items)
-
-
-def _mappings(*parts: Any) -> bool:
-    return all(part is None or isinstance(part, dict) for part in parts)
 
 
 @contextmanager

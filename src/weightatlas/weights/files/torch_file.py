@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from weightatlas.errors import FileError
-from weightatlas.weights.files.harmless import is_harmless, usual
+from weightatlas.weights.files.harmless import is_harmless, is_object, usual
 from weightatlas.weights.files.pickle_machine import Pickle, PickleDamage, read_pickle
 from weightatlas.weights.files.records import PLAIN, Objects
 from weightatlas.weights.files.torch_values import Opaque, Values
@@ -67,7 +67,7 @@ def read_torch_zip(archive: Archive, objects: Objects = PLAIN) -> tuple[Any, str
         if there is None or there < size:
             have = "is missing" if there is None else f"has {there:,} bytes"
             raise damaged(path, f"Its storage {key} should have {size:,} bytes and {have}.", "torch file")
-    return tree, "torch zip"
+    return tree, _named("torch zip", values)
 
 
 def read_torch_stream(
@@ -100,7 +100,8 @@ def read_torch_stream(
     if first.value == _MAGIC:
         return _old(path, file, size, inner, objects)
     values = objects.values(lambda key: torch.empty(0), inner=inner)
-    return _meaning(path, values, first), "pickle"
+    tree = _meaning(path, values, first)
+    return tree, _named("pickle", values)
 
 
 def _old(
@@ -133,7 +134,7 @@ def _old(
     missing = sorted(set(values.storages) - set(places))
     if missing:
         raise damaged(path, f"Its storages {missing[:4]} are missing.", "torch file")
-    return tree, "torch legacy"
+    return tree, _named("torch legacy", values)
 
 
 def _places(
@@ -167,8 +168,11 @@ def _checked(path: Path, file: BufferedIOBase, objects: Objects = PLAIN) -> Pick
         found = read_pickle(file, objects.most)
     except PickleDamage as error:
         raise damaged(path, str(error), "torch file, or no checkpoint") from None
+    called = {usual(name) for name in found.called}
     names = (usual(name) for name in found.names)
     unknown = sorted(name for name in names if not (is_harmless(name) or objects.allows(name)))
+    if not objects.names:
+        unknown = [name for name in unknown if not is_object(name, name in called)]
     if unknown:
         more = f" and {len(unknown) - 6} more" if len(unknown) > 6 else ""
         raise FileError(
@@ -193,6 +197,11 @@ def _inner(path: Path, data: bytes) -> Any:
     file = BytesIO(data)
     first = _checked(path, file)
     return _old(path, file, len(data), None)[0] if first.value == _MAGIC else Opaque("a pickle")
+
+
+def _named(kind: str, values: Values) -> str:
+    """Say in the name of a format that whole modules were pickled."""
+    return f"{kind} (module)" if getattr(values, "modules", False) else kind
 
 
 def _tensor(data: bytearray) -> Tensor:

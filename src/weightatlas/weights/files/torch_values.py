@@ -9,16 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weightatlas.weights.files.harmless import is_storage, usual
+from weightatlas.weights.files.harmless import usual
 from weightatlas.weights.files.leaf import Leaf
 from weightatlas.weights.files.numpy_values import array_of, bytes_of, number_of
-from weightatlas.weights.files.pickle_machine import (
-    LONGEST_NAME,
-    Call,
-    Named,
-    Persistent,
-    PickleDamage,
-)
+from weightatlas.weights.files.pickle_machine import LONGEST_NAME, Call, Named, Persistent, PickleDamage
+from weightatlas.weights.files.torch_storage import PLAIN_OF, Storage, described, is_size
 
 DEEPEST = 60
 _SMALL = 1 << 20
@@ -28,25 +23,6 @@ _MAPPINGS = (
     "collections.Counter",
     "builtins.dict",
 )
-_STORED = {
-    "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-    "ComplexFloatStorage": torch.complex64,
-    "ComplexDoubleStorage": torch.complex128,
-    "QInt8Storage": torch.qint8,
-    "QUInt8Storage": torch.quint8,
-    "QInt32Storage": torch.qint32,
-    "UntypedStorage": torch.uint8,
-}
-_PLAIN_OF = {torch.qint8: torch.int8, torch.quint8: torch.uint8, torch.qint32: torch.int32}
 
 
 @dataclass(frozen=True)
@@ -54,23 +30,6 @@ class Opaque:
     """Something that is no tensor, number, text or container; only its kind is known."""
 
     kind: str
-
-
-@dataclass(frozen=True)
-class Storage:
-    """A run of numbers outside the pickle.
-
-    Args:
-        key: Its name in the file.
-        dtype: Type of its numbers.
-        count: How many numbers the pickle says it has.
-        start: Where it begins in the storage named `key`, in numbers.
-    """
-
-    key: str
-    dtype: torch.dtype
-    count: int
-    start: int = 0
 
 
 class Values:
@@ -93,6 +52,7 @@ class Values:
     ) -> None:
         self.read, self.inner, self.swapped = read, inner, swapped
         self.storages: dict[str, int] = {}
+        self.inside: dict[str, Leaf] = {}
         self.widths: dict[str, int] = {}
         self.work = 0
         self.done: dict[int, Any] = {}
@@ -120,6 +80,9 @@ class Values:
             return [self.plain(item, depth) for item in value]
         if isinstance(value, Call):
             return self._called(value, depth)
+        if isinstance(value, Persistent):  # a storage without a tensor around it
+            store = self.storage(value)
+            return self._over(store, 0, (store.count,), (1,))
         return Opaque(value.name if isinstance(value, Named) else type(value).__name__)
 
     def charge(self, entries: int) -> None:
@@ -167,25 +130,23 @@ class Values:
 
     def storage(self, reference: Any) -> Storage:
         """Read the reference to a storage and remember how large it says the storage is."""
-        key = reference.key if isinstance(reference, Persistent) else None
-        if not isinstance(key, tuple) or len(key) not in (5, 6) or key[0] != "storage":
-            raise PickleDamage("A tensor has no storage.")
-        _, kind, name, _, count, *view = key
-        if not isinstance(name, str | int) or len(str(name)) > LONGEST_NAME:
-            raise PickleDamage("A storage has no name.")
-        if not isinstance(kind, Named) or not is_storage(kind.name) or not _is_size(count):
-            raise PickleDamage(f"The storage {name!r} has no known type or size.")
-        dtype = _STORED.get(kind.name.rpartition(".")[2])
-        if dtype is None:
-            raise PickleDamage(f"The storage type {kind.name} is not known.")
-        key, start = str(name), 0
-        self.widths.setdefault(key, dtype.itemsize)
-        self.storages[key] = max(self.storages.get(key, 0), count * dtype.itemsize)
-        if view and view[0] is not None:
-            _, start, count = view[0]
-            if not (_is_size(start) and _is_size(count)):
-                raise PickleDamage(f"A view of the storage {name!r} has no size.")
-        return Storage(key, dtype, count, start)
+        if isinstance(reference, Call):
+            return self._inside(reference)
+        found, whole = described(reference)
+        self.widths.setdefault(found.key, found.dtype.itemsize)
+        self.storages[found.key] = max(self.storages.get(found.key, 0), whole * found.dtype.itemsize)
+        return found
+
+    def _inside(self, call: Call) -> Storage:
+        """Read a storage that a plain pickle holds as the bytes of a torch file of its own."""
+        key = f"inside {id(call)}"
+        if key not in self.inside:
+            leaf = self.plain(call)
+            if not isinstance(leaf, Leaf) or len(leaf.shape) != 1:
+                raise PickleDamage("A tensor has no storage.")
+            self.inside[key] = leaf
+        leaf = self.inside[key]
+        return Storage(key, getattr(torch, leaf.dtype), leaf.size)
 
     def _tensor(
         self, reference: Any, offset: Any, shape: Any, stride: Any, dtype: torch.dtype | None = None
@@ -199,7 +160,7 @@ class Values:
             start = store.start * size // dtype.itemsize
             store = Storage(store.key, dtype, store.count * size // dtype.itemsize, start)
         shape, stride = _sizes(shape), _sizes(stride)
-        if len(shape) != len(stride) or not _is_size(offset):
+        if len(shape) != len(stride) or not is_size(offset):
             raise PickleDamage(f"A tensor of shape {shape[:8]} has strides {stride[:8]}.")
         last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) + 1
         if prod(shape) and last > store.count:
@@ -208,6 +169,9 @@ class Values:
             )
         if prod(shape) > max(store.count, _SMALL):
             raise PickleDamage(f"A tensor of shape {shape[:8]} repeats {store.count:,} numbers.")
+        return self._over(store, offset, shape, stride)
+
+    def _over(self, store: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> Leaf:
         return Leaf(
             shape,
             str(store.dtype).removeprefix("torch."),
@@ -216,8 +180,8 @@ class Values:
         )
 
     def _load(self, store: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-        dtype = _PLAIN_OF.get(store.dtype, store.dtype)
-        data = self.read(store.key)
+        dtype = PLAIN_OF.get(store.dtype, store.dtype)
+        data = self._bytes(store.key)
         if (store.start + store.count) * dtype.itemsize > data.numel():
             raise PickleDamage(f"The storage {store.key!r} is shorter than the pickle says.")
         first, stop = store.start * dtype.itemsize, (store.start + store.count) * dtype.itemsize
@@ -225,6 +189,9 @@ class Values:
         if self.swapped:
             numbers = numbers.reshape(-1, dtype.itemsize).flip(1).reshape(-1)
         return numbers.view(dtype).as_strided(shape, stride, offset)
+
+    def _bytes(self, key: str) -> Tensor:
+        return self.inside[key].load().view(torch.uint8) if key in self.inside else self.read(key)
 
     def _quantized(
         self, reference: Any, offset: Any, shape: Any, stride: Any, scheme: Any, *, depth: int
@@ -263,19 +230,11 @@ class Values:
         return Leaf(shape, what.dtype, load)
 
 
-def _numbers(item: Any) -> Tensor:
-    return item.load() if isinstance(item, Leaf) else torch.tensor(item)
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 48
-
-
 def _sizes(value: Any) -> tuple[int, ...]:
     """Read a shape or strides; `torch.Size` is a call around a tuple."""
     if isinstance(value, Call) and value.arguments:
         value = value.arguments[0]
-    if not isinstance(value, tuple | list) or len(value) > 32 or not all(_is_size(item) for item in value):
+    if not isinstance(value, tuple | list) or len(value) > 32 or not all(is_size(item) for item in value):
         raise PickleDamage("A tensor has no shape.")
     return tuple(value)
 
