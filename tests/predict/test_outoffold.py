@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
-from weightatlas.predict.outoffold import folds_of, out_of_fold
+from weightatlas.errors import DataError
+from weightatlas.predict.outoffold import Calibration, folds_of, out_of_fold
 
 Table = tuple[Tensor, Tensor]
 
@@ -65,3 +67,16 @@ def test_training_networks_of_an_encoder_are_not_predicted() -> None:
 def test_too_few_families_give_nothing() -> None:
     assert out_of_fold(spy, table(0, 6), None, np.array(["a"] * 6)) is None
     assert out_of_fold(spy, table(0, 2), None, np.array(["a", "b"])) is None
+
+
+@pytest.mark.parametrize("folds", [1, 5])
+def test_intervals_are_narrow_where_errors_are_small(folds: int) -> None:
+    predicted = torch.linspace(0, 1, 200).double()[:, None]
+    signs = torch.tensor([-1.0, 1.0]).repeat(100)[:, None]
+    found = Calibration(predicted, predicted + predicted * signs, torch.arange(200) % folds)
+    reach = found.reach(torch.tensor([[0.05], [0.9]]), 0.9)[:, 0]
+    assert float(reach[0]) < 0.6 * float(reach[1])
+    held = found.residuals.abs() <= found.reach(predicted, 0.9)
+    assert 0.85 < float(held.double().mean()) < 0.97
+    with pytest.raises(DataError, match="at least 9 held-out networks, there are 4"):
+        Calibration(predicted[:4], predicted[:4], torch.zeros(4)).reach(predicted, 0.9)

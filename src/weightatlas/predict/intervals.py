@@ -106,8 +106,9 @@ def usual_size(
         strangers: Which known networks count for whom; all by default.
     """
     far = (at.double()[:, None] - predicted.double()).abs()
+    most = len(residuals)
     if strangers is not None:
-        far = far.masked_fill(~strangers, torch.inf)
-    nearest = far.topk(min(neighbors, len(residuals)), dim=1, largest=False).indices
+        far, most = far.masked_fill(~strangers, torch.inf), max(1, int(strangers.sum(1).min()))
+    nearest = far.topk(min(neighbors, most), dim=1, largest=False).indices
     sizes = residuals.detach().double().abs()
-    return 0.5 * sizes[nearest].mean(1) + 0.5 * sizes.mean()
+    return (0.5 * sizes[nearest].mean(1) + 0.5 * sizes.mean()).clamp_min(1e-12)

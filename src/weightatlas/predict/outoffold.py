@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from weightatlas.predict.heads import Table
+from weightatlas.predict.intervals import radius, rank_of, usual_size
 from weightatlas.runtime import numpy_generator_of
 
 FOLDS = 5
@@ -50,6 +51,32 @@ class Calibration:
     def residuals(self) -> Float[Tensor, "known targets"]:
         """Errors of these predictions."""
         return (self.true - self.predicted)[self.known]
+
+    def reach(
+        self, center: Float[Tensor, "networks targets"], level: float
+    ) -> Float[Tensor, "networks targets"]:
+        """Half-widths of intervals around predictions: conformal, in units of errors at similar predictions.
+
+        The unit of a known network's own error is that of others, of other folds where there are several.
+
+        Args:
+            center: Predictions for new networks.
+            level: Wanted coverage.
+
+        Raises:
+            DataError: Too few networks are known.
+        """
+        errors, predicted, fold = self.residuals, self.predicted[self.known], self.fold[self.known]
+        rank_of(len(errors), level)
+        others = fold[:, None] != fold
+        if not bool(others.any()):
+            others = ~torch.eye(len(fold), dtype=torch.bool)
+        columns = []
+        for target in range(errors.shape[1]):
+            known = errors[:, target], predicted[:, target]
+            scores = errors[:, target] / usual_size(*known, at=known[1], strangers=others)
+            columns.append(radius(scores[:, None], level) * usual_size(*known, at=center[:, target]))
+        return torch.stack(columns, dim=1)
 
 
 def folds_of(relatives: np.ndarray, folds: int = FOLDS) -> Int[Tensor, " networks"]:

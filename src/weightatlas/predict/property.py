@@ -8,7 +8,7 @@ from torch import Tensor
 
 from weightatlas.encoders.base import Encoder, settings_of
 from weightatlas.errors import ConfigError, DataError, RunError
-from weightatlas.predict import intervals, metrics
+from weightatlas.predict import metrics
 from weightatlas.predict.calibrate import Networked, fit_headed, fit_tuned
 from weightatlas.predict.features import Networks, as_batch, features_of, labels_of, splits_of
 from weightatlas.predict.finetune import Finetuned, Finetuning
@@ -162,7 +162,8 @@ class PropertyPredictor:
 
         Their width comes from errors on networks that neither the fit nor the choice of settings behind an
         error has seen: out of fold for statistics, of validation networks for encoders, which were trained
-        on the training networks, and of the half that chose nothing for finetuned ones.
+        on the training networks, and of the half that chose nothing for finetuned ones. Intervals are wider
+        where predictions are of a size at which errors were large.
 
         Raises:
             DataError: There were too few such networks, or none.
@@ -173,9 +174,8 @@ class PropertyPredictor:
                 "Intervals need validation networks, and the predictor was fitted without any.",
                 todo="Pass validation=... to fit.",
             )
-        reach = intervals.radius(self.calibration_.residuals, level)
         center = self.predict(networks)
-        reach = reach[0] if self.single_ else reach
+        reach = self.calibration_.reach(center.reshape(len(center), -1), level).reshape(center.shape)
         return center - reach, center + reach
 
     def grader(self, zoo: "Zoo", abstain: float = 0.02) -> "Grader":

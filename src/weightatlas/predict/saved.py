@@ -79,10 +79,7 @@ def read_head(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def calibration_of(tensors: dict[str, Tensor]) -> Calibration | None:
-    """Read what sets the width of intervals; errors alone, as former versions wrote them, are enough."""
-    if "residuals" in tensors:
-        errors = tensors["residuals"]
-        return Calibration(torch.zeros_like(errors), errors, torch.zeros(len(errors), dtype=torch.int64))
+    """Read what sets the width of intervals; there may be nothing."""
     if "calibration.true" not in tensors:
         return None
     predicted, true, fold = (tensors[f"calibration.{name}"] for name in _CALIBRATION)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from weightatlas.atomic import write_text
 from weightatlas.report import svg
+from weightatlas.report.maps import draw_maps
 from weightatlas.results import Record, summarize
 
 if TYPE_CHECKING:
@@ -53,12 +54,15 @@ def draw(records: Sequence[Record], label: str) -> str | None:
 def write_beside(path: str | Path, records: Sequence[Record], label: str) -> Path | None:
     """Write the figure of a results file beside it, as an SVG of its own; none if there is nothing to draw.
 
+    Where a bench wrote a table of points beside its results, these are drawn.
+
     Args:
         path: Results file.
         records: What to draw.
         label: What the figure shows.
     """
-    text = draw(records, label)
+    points = Path(path).with_name(f"{Path(path).stem}-points.csv")
+    text = draw_maps(points, label) if points.exists() else draw(records, label)
     if text is None:
         return None
     target = Path(path).with_suffix(".svg")

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from weightatlas.evaluate.protocols import intervals as module
-from weightatlas.evaluate.protocols.intervals import WAYS, Divided, by_size, intervals, numbers_of, zoos_of
+from weightatlas.evaluate.protocols.intervals import WAYS, Divided, intervals, numbers_of, zoos_of
 from weightatlas.evaluate.protocols.registry import settings_of
-from weightatlas.predict.outoffold import Calibration
 
 
 def test_smoke_tier_measures_every_way_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,11 +43,3 @@ def test_out_of_fold_covers_what_was_asked_on_average() -> None:
     found = [numbers_of(data, "ridge", settings, seed) for seed in range(20)]
     for way in WAYS[1:]:
         assert abs(np.mean([numbers[way][0] for numbers in found]) - 0.9) < 0.025
-
-
-def test_errors_by_size_give_narrow_intervals_where_errors_are_small() -> None:
-    predicted = torch.linspace(0, 1, 200).double()[:, None]
-    true = predicted + predicted * torch.tensor([-1.0, 1.0]).repeat(100)[:, None]
-    found = Calibration(predicted, true, torch.arange(200) % 5)
-    reach = by_size(found, torch.tensor([0.05, 0.9]), 0.9)
-    assert float(reach[0]) < 0.5 * float(reach[1])

@@ -6,6 +6,7 @@ from weightatlas.evaluate.protocols import cross_architecture as cross_architect
 from weightatlas.evaluate.protocols import cross_dataset as cross_dataset
 from weightatlas.evaluate.protocols import data_efficiency as data_efficiency
 from weightatlas.evaluate.protocols import downstream as downstream
+from weightatlas.evaluate.protocols import embedding_map as embedding_map
 from weightatlas.evaluate.protocols import ensembles as ensembles
 from weightatlas.evaluate.protocols import gap as gap
 from weightatlas.evaluate.protocols import generation as generation

@@ -1,5 +1,6 @@
 """What benches across zoos share: zoos of several data sets and architectures, predictions between them."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +25,8 @@ from weightatlas.evaluate.protocols.same_zoo import HALVES, Variant
 from weightatlas.fit.config import FitConfig
 from weightatlas.fit.presets import preset
 from weightatlas.predict.finetune import Finetuning
-from weightatlas.predict.intervals import radius
 from weightatlas.predict.metrics import kendall
+from weightatlas.predict.outoffold import Calibration
 from weightatlas.predict.property import PropertyPredictor
 from weightatlas.results import Kind, Record
 from weightatlas.runtime import key_of, pick_device
@@ -153,13 +154,13 @@ def measured(
         if found is None:
             return []
         true = torch.cat([there.truth(source, part) for part in ("train", "val")])
-        errors = (found["calibration"] - true)[torch.isfinite(found["calibration"])]
-        reach = radius(errors[:, None], there.settings.level)
+        known = Calibration(found["calibration"][:, None], true[:, None], torch.zeros(len(true)).int())
         for target in targets:
             own, true = found["/".join(target)], there.truth(target)
+            reach = known.reach(own[:, None], there.settings.level)[:, 0]
             held = (own - true).abs() <= reach
             tau = kendall(own, true, there.settings.target) if bool((own != own[0]).any()) else 0.0
-            numbers = {"tau": tau, "coverage": float(held.double().mean()), "width": 2 * float(reach)}
+            numbers = {"tau": tau, "coverage": float(held.double().mean()), "width": 2 * float(reach.mean())}
             scores[source, target] = numbers
     kind: Kind = _CLOSED[method][2] if method in _CLOSED else "ours"
     about = {"bench": bench, "tier": there.tier, "zoo": there.settings.recipe, "method": method, "kind": kind}
@@ -213,10 +214,7 @@ def predictions(
         if not kept:
             return None
         return {name: torch.stack([part[name] for part in kept]).mean(0) for name in kept[0]}
-    own = settings.variants[method].model_dump_json() + HALVES if method in settings.variants else method
-    shared = ("recipe", "target", "head", "passes", "batch", "lr")
-    mark = f"{key_of(settings.model_dump_json(include=set(shared)), own, seed) & 0xFFFF_FFFF:08x}"
-    folder = there.cache / "runs" / f"cross-{there.tier}-{'-'.join(source)}-{mark}"
+    folder = folder_of(there, method, source, seed)
     path = folder / "predictions.safetensors"
     known = load_file(path) if path.exists() else {}
     wanted = {"/".join(target): target for target in targets}
@@ -232,6 +230,15 @@ def predictions(
         with replacing(path) as temporary:
             save_file({name: value.contiguous() for name, value in known.items()}, temporary)
     return {name: known[name] for name in ("calibration", *wanted)}
+
+
+def folder_of(there: Crossing, method: str, source: Place, seed: int) -> Path:
+    """Folder of the run of a method on one zoo, the same in all benches that train it alike."""
+    settings = there.settings
+    own = settings.variants[method].model_dump_json() + HALVES if method in settings.variants else method
+    shared = {name: getattr(settings, name) for name in ("recipe", "target", "head", "passes", "batch", "lr")}
+    mark = f"{key_of(json.dumps(shared), own, seed) & 0xFFFF_FFFF:08x}"
+    return there.cache / "runs" / f"cross-{there.tier}-{'-'.join(source)}-{mark}"
 
 
 def _calibrating(predictor: PropertyPredictor) -> Float[Tensor, " networks"]:

@@ -20,8 +20,8 @@ from weightatlas.evaluate.protocols.same_zoo import last
 from weightatlas.evaluate.protocols.stage import cache_of, stage
 from weightatlas.predict.features import features_of
 from weightatlas.predict.heads import Table, fit_head
-from weightatlas.predict.intervals import cross_bounds, radius, usual_size
-from weightatlas.predict.outoffold import Calibration, out_of_fold
+from weightatlas.predict.intervals import cross_bounds, radius
+from weightatlas.predict.outoffold import out_of_fold
 from weightatlas.results import Kind, Record
 from weightatlas.runtime import numpy_generator_of
 from weightatlas.zoo.zoo import Zoo
@@ -162,27 +162,17 @@ def numbers_of(
     head = fit(train, val)
     relatives = data.lineage[torch.cat(parts[:2]).numpy()]
     found = out_of_fold(fit, train, val, relatives, folds=settings.folds)
-    assert found is not None
+    assert found is not None  # there are more families than folds
     center, level = head.predict(test[0])[:, 0], settings.level
     half = {
         WAYS[0]: radius(val[1] - head.predict(val[0]), level).expand(len(center)),
         WAYS[1]: radius(found.residuals, level).expand(len(center)),
-        WAYS[3]: by_size(found, center, level),
+        WAYS[3]: found.reach(center[:, None], level)[:, 0],
     }
     ends: dict[str, Ends] = {way: (center - reach, center + reach) for way, reach in half.items()}
     others = torch.stack([other.predict(test[0])[:, 0] for other in found.heads])  # type: ignore[attr-defined]
     ends[WAYS[2]] = cross_bounds(others, found.residuals[:, 0], found.fold, level)
     return {way: _judged(own, test[1][:, 0]) for way, own in ends.items()}
-
-
-def by_size(
-    found: Calibration, center: Float[Tensor, " networks"], level: float
-) -> Float[Tensor, " networks"]:
-    """Half-widths in proportion to the errors at similar predictions; a fold's own errors never scale it."""
-    errors, predicted = found.residuals[:, 0], found.predicted[found.known][:, 0]
-    fold = found.fold[found.known]
-    scale = usual_size(errors, predicted, predicted, strangers=fold[:, None] != fold)
-    return radius((errors / scale)[:, None], level) * usual_size(errors, predicted, center)
 
 
 def _judged(ends: Ends, true: Float[Tensor, " networks"]) -> tuple[float, float]:

@@ -218,7 +218,7 @@ def judged(
 ) -> list[Record]:
     """Score a fitted predictor and its intervals."""
     predicted = predictor.predict(batch(there, "test", settings))
-    return found(there, method, kind, predicted, settings, seed, reach=reach_of(predictor))
+    return found(there, method, kind, predicted, settings, seed, reach=reach_of(predictor, predicted))
 
 
 def found(

@@ -9,7 +9,6 @@ from torch import Tensor
 from weightatlas.errors import DataError
 from weightatlas.predict.bootstrap import Score, bootstrap
 from weightatlas.predict.ceiling import ceiling
-from weightatlas.predict.intervals import radius
 from weightatlas.predict.metrics import above_chance, kendall, mae, r2
 from weightatlas.predict.property import PropertyPredictor
 from weightatlas.results import Record
@@ -62,11 +61,13 @@ def scored(
     return records
 
 
-def reach_of(predictor: PropertyPredictor) -> Float[Tensor, " targets"] | None:
+def reach_of(
+    predictor: PropertyPredictor, predicted: Float[Tensor, "networks targets"]
+) -> Float[Tensor, "networks targets"] | None:
     """Half of the width of intervals; none if there are too few networks to measure it on."""
     found = predictor.calibration_
     try:
-        return None if found is None else radius(found.residuals, LEVEL)
+        return None if found is None else found.reach(predicted, LEVEL)
     except DataError:
         return None
 
@@ -75,7 +76,7 @@ def covered(
     predicted: Float[Tensor, "networks targets"],
     labels: dict[str, Tensor],
     targets: Sequence[str],
-    reach: Float[Tensor, " targets"],
+    reach: Float[Tensor, "networks targets"],
     about: dict[str, Any],
 ) -> list[Record]:
     """Say how often intervals hold the truth, and how wide they are.
@@ -84,14 +85,14 @@ def covered(
         predicted: A column per property.
         labels: Measured properties.
         targets: Names of the properties.
-        reach: Half of the width of each property's intervals.
+        reach: Half of the width of each interval.
         about: Fields that all records share.
     """
     records = []
     for place, target in enumerate(targets):
         error = (labels[target].double().cpu() - predicted[:, place].cpu()).abs()
-        numbers = {"coverage": float((error <= reach[place]).double().mean())}
-        numbers["interval width"] = 2 * float(reach[place])
+        numbers = {"coverage": float((error <= reach[:, place]).double().mean())}
+        numbers["interval width"] = 2 * float(reach[:, place].mean())
         for name, value in numbers.items():
             metric = f"{name} {TITLES.get(target, target)}"
             records.append(Record.build({**about, "metric": metric, "value": value, "n": len(error)}))
