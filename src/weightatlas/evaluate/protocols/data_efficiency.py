@@ -150,6 +150,6 @@ def trained(there: SineStage, name: str, seed: int, settings: EfficiencyConfig) 
     length = settings.replace(passes=ceil(settings.updates / steps))
     tuning = tuning_of(there, length, seed, 0.0, rates)
     # Validation costs as much as training where a pass is short.
-    often = max(1, ceil(length.passes / 10))
+    often = max(1, ceil(length.passes / 5))
     tuning = tuning.replace(fit=tuning.fit.replace(validate_every=often))
     return trained_records(there, name, encoder, tuning, seed, BENCH)
