@@ -1,5 +1,7 @@
 """What it costs to explain one network as made from another."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -7,48 +9,75 @@ from torch import Tensor
 from weightatlas.relate.pair import Pair
 from weightatlas.relate.traces import Traces
 
-_FLOOR = 1e-9  # relative error below which a difference is explained
-_GROWTH = 0.05  # weight of growing norms, against the explained difference
-_SIMPLE = 0.01  # weight of plain parents: dense, not rounded, in the common order of units
+CHANGED = 100.0  # nats per number that changed: what changed does not come back
+_TEMPER = (
+    0.02  # share of the code of sizes that counts: drifts of relatives are alike, which it does not know
+)
+_STEP = 20.0  # nats per kind of step: training, pruning, rounding, renumbering
+_PLAIN = 3.0  # nats for parents that are sparse or rounded
+_GROWTH = 3.0  # nats per doubling or so of the size, in training
 _SPARSER = 0.02
+_EXACT = 1e-7  # relative difference of equal numbers, in float32
+_SCALED = 1e-6  # the same where scales had to be undone
 
 
-def descent(pair: Pair, traces: tuple[Traces, Traces], odd: tuple[float, float]) -> tuple[float, float]:
+@dataclass(frozen=True)
+class Descent:
+    """One network as child of another.
+
+    Args:
+        cost: In nats.
+        changed: Numbers of the child that differ from the parent's, and not by pruning or rounding.
+    """
+
+    cost: float
+    changed: int
+
+
+def descents(pair: Pair, traces: tuple[Traces, Traces]) -> tuple[Descent, Descent]:
     """Price both directions of an arc, in nats.
 
-    `numbers / 2 * log(unexplained / size)`: what a Gaussian code of the difference takes. Zeros of a
-    pruned child and errors within a rounded child's step cost nothing. Smaller terms decide between
-    equals: training makes networks grow, and parents are rather dense, unrounded and in the order
-    most relatives have.
+    Training leaves many numbers exactly as they were: weights of inputs that are always zero, of units
+    that never fire, of frozen layers. A number that changed never comes back. So the numbers that differ are
+    counted first, as characters are in a tree of species; zeros of a pruned child and errors within a rounded
+    child's step do not count. How far the others moved says less: networks trained from one parent on
+    the same data move alike, and are nearer to each other than to it. Smaller terms decide between equals:
+    few steps, plain parents, networks that grow in training.
 
     Args:
         pair: Both networks in one frame.
         traces: Zeros and precision of both.
-        odd: Share of the relatives of each that have another order of units.
 
     Returns:
-        Cost of the second as child of the first, and of the first as child of the second.
+        The second as child of the first, and the first as child of the second.
     """
     first, second = pair.first.double(), pair.second.double()
     sizes = [float(x.square().mean().clamp_min(1e-30)) for x in (first, second)]
-    scale = (sizes[0] * sizes[1]) ** 0.5
-    grew = float(torch.tensor(sizes[1] / sizes[0]).log())
+    grew = float(torch.tensor(sizes[1] / sizes[0]).log().clamp(-0.5, 0.5))
+    same = torch.equal(first, second)
     found = []
-    for parent, child, old, new, strange, growth in (
-        (first, second, traces[0], traces[1], odd[0], grew),
-        (second, first, traces[1], traces[0], odd[1], -grew),
+    for parent, child, old, new, growth in (
+        (first, second, traces[0], traces[1], grew),
+        (second, first, traces[1], traces[0], -grew),
     ):
-        left = unexplained(parent, child, new) / scale
-        plain = (old.zeros > new.zeros + _SPARSER) + (old.precision is not None) + strange
-        plain += min(old.zeros, 0.5)
-        cost = 0.5 * float(torch.tensor(min(left, 1.0) + _FLOOR).log())
-        cost += _SIMPLE * plain - _GROWTH * max(min(growth, 0.5), -0.5) + _mask_cost(parent, child, new)
-        found.append(cost * len(first))
+        error = unexplained(parent, child, new)
+        limit = (_SCALED if pair.rescaled else _EXACT) * (parent.abs() + child.abs()) / 2
+        moved = error[error > limit]
+        made = 0 if same else (new.zeros > _SPARSER) + (new.precision is not None)
+        steps = made + (len(moved) > 0) + pair.permuted
+        size = float(moved.square().mean()) / (sizes[0] * sizes[1]) ** 0.5 if len(moved) else 1.0
+        code = 0.5 * len(moved) * float(torch.tensor(min(max(size, 1e-12), 4.0)).log())
+        code += len(first) * _mask_cost(parent, child, new)
+        plain = (old.zeros > new.zeros + _SPARSER) + (old.precision is not None) + min(old.zeros, 0.5)
+        cost = CHANGED * len(moved) + _TEMPER * code + _STEP * steps + _PLAIN * plain
+        found.append(Descent(cost - (0.0 if made else _GROWTH * growth), len(moved)))
     return found[0], found[1]
 
 
-def unexplained(parent: Float[Tensor, " numbers"], child: Float[Tensor, " numbers"], traces: Traces) -> float:
-    """Mean square of what pruning and rounding of the child do not explain.
+def unexplained(
+    parent: Float[Tensor, " numbers"], child: Float[Tensor, " numbers"], traces: Traces
+) -> Float[Tensor, " numbers"]:
+    """What pruning and rounding of the child do not explain of every difference.
 
     Args:
         parent: Numbers of the parent.
@@ -60,9 +89,7 @@ def unexplained(parent: Float[Tensor, " numbers"], child: Float[Tensor, " number
         error = (error - parent.abs() * (2.0**-10 if traces.precision == "float16" else 2.0**-7)).clamp_min(0)
     elif traces.precision is not None:
         error = (error - traces.rounding * 12**0.5).clamp_min(0)
-    if traces.zeros > _SPARSER:
-        error = error * (child != 0)
-    return float(error.square().mean())
+    return error * (child != 0) if traces.zeros > _SPARSER else error
 
 
 def _mask_cost(parent: Tensor, child: Tensor, traces: Traces) -> float:

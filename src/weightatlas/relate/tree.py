@@ -11,15 +11,19 @@ from weightatlas.relate.arborescence import arborescence
 from weightatlas.relate.canonical import Canonical, canonical_form
 from weightatlas.relate.changes import changes_of
 from weightatlas.relate.compare import RELATED, comparable
-from weightatlas.relate.descent import descent, halves
+from weightatlas.relate.descent import CHANGED, descents, halves
 from weightatlas.relate.evidence import Evidence, evidence
 from weightatlas.relate.null import Null, p_values, score_of
 from weightatlas.relate.pair import Pair, pair_of
-from weightatlas.relate.traces import Traces, traces_of
+from weightatlas.relate.rooting import rooted
+from weightatlas.relate.traces import traces_of
 from weightatlas.weights.spec import NetworkSpec
 
-_NEAREST = 10  # relatives of each network that may be its parent
+_NEAREST = 40  # relatives of each network that may be its parent; siblings can be nearer than it
 _AVERAGE = 1e-5  # relative squared error of an average, from float32 arithmetic
+_APART = 1e-4  # relative squared difference of its parents, at least: roundings of one network average to it
+_SINGLE = 0.01  # share of changed numbers below which one parent explains a network
+_CLOSER = 1.02  # how much larger the squared difference in the stored order may be than after matching
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,10 @@ def family_tree(
 ) -> Tree:
     """Find out which networks were made from which.
 
-    Every pair is compared. An arc from one relative to another costs what pruning and rounding of the child
-    leave unexplained of the difference (its logarithm, times the numbers); the cheapest forest is the tree.
-    Fine-tuning is symmetric: there, networks are taken to grow when they are trained, and of equal copies the
-    one whose unit order is more common to come first. Averages of two others get both as parents.
+    Every pair is compared. An arc from one relative to another costs above all the numbers that changed and
+    that pruning and rounding of the child do not explain (`relate/descent.py`); the cheapest forest is the
+    tree. Fine-tuning is symmetric: there, the founder of a family is the network from which it can have grown
+    in most ways (`relate/rooting.py`). Averages of two others get both as parents.
 
     Args:
         values: Networks as rows.
@@ -83,11 +87,11 @@ def family_tree(
     clan = _Clan(values.float(), spec, null or Null.default())
     if not clan.usable:
         return Tree((), tuple(range(len(values))))
-    costs, pairs = clan.costs()
-    merges = clan.merges(pairs)
+    costs, changed, pairs = clan.costs()
+    merges = clan.merges(pairs, changed)
     for child, both in merges.items():
         costs[child, list(both)] = np.inf
-    found = arborescence(costs, root_cost=float(spec.params))
+    found = rooted(_grown(costs, merges, root_cost=2 * CHANGED * spec.params), costs, merges)
     edges = []
     for child, parent in enumerate(found):
         parent = merges[child][0] if child in merges else parent
@@ -96,6 +100,28 @@ def family_tree(
             edges.append(clan.edge(child, parent, second, pairs))
     children = {edge.child for edge in edges}
     return Tree(tuple(edges), tuple(row for row in range(len(values)) if row not in children))
+
+
+def _grown(costs: np.ndarray, merges: dict[int, tuple[int, int]], root_cost: float) -> list[int | None]:
+    """Find the cheapest forest in which no average is an ancestor of its own parents."""
+    costs = costs.copy()
+    while True:
+        found = arborescence(costs, root_cost)
+        below = [(child, _below(found, child, parent)) for child, both in merges.items() for parent in both]
+        if all(first is None for _, first in below):
+            return found
+        for child, first in below:
+            if first is not None:
+                costs[child, first] = np.inf
+
+
+def _below(parents: list[int | None], above: int, node: int) -> int | None:
+    """Go up from a node to the child of one of its ancestors; none if that is no ancestor."""
+    while (parent := parents[node]) is not None:
+        if parent == above:
+            return node
+        node = parent
+    return None
 
 
 class _Clan:
@@ -136,7 +162,9 @@ class _Clan:
         low, high = min(first, second), max(first, second)
         forms = self._one(low), self._one(high)
         raw = self.values[low], self.values[high]
-        return pair_of(raw, (self.spec, self.spec), forms, self.found[low], high - low - 1)
+        matched = pair_of(raw, (self.spec, self.spec), forms, self.found[low], high - low - 1)
+        stored = Pair(*raw, self.spec, permuted=False, rescaled=False, heads=True)
+        return stored if _closer(stored, matched) else matched
 
     @lru_cache(maxsize=4096)  # noqa: B019 (a clan lives as long as one tree is built)
     def _one(self, row: int) -> Canonical:
@@ -145,31 +173,28 @@ class _Clan:
         some = form.values[rows], form.folded[rows], factors
         return Canonical(*some, form.spec, form.scalings, form.body, form.keep)
 
-    def costs(self) -> tuple[np.ndarray, dict[tuple[int, int], Pair]]:
-        """Price every arc between near relatives."""
+    def costs(self) -> tuple[np.ndarray, np.ndarray, dict[tuple[int, int], Pair]]:
+        """Price every arc between near relatives, and count the numbers that change along it."""
         count = len(self.values)
         near = {(min(i, j), max(i, j)) for i in range(count) for j in self.relatives(i)}
         pairs = {key: self.pair(*key) for key in sorted(near)}
-        apart = np.zeros(count)
+        costs, changed = np.full((2, count, count), np.inf)
         for (low, high), pair in pairs.items():
-            apart[[low, high]] += pair.permuted
-        degree = np.bincount([row for key in pairs for row in key], minlength=count)
-        odd = apart / np.maximum(degree, 1)
-        costs = np.full((count, count), np.inf)
-        for (low, high), pair in pairs.items():
-            both: tuple[Traces, Traces] = (self.traces[low], self.traces[high])
-            down, up = descent(pair, both, (odd[low], odd[high]))
-            costs[low, high], costs[high, low] = down, up
-        return costs, pairs
+            down, up = descents(pair, (self.traces[low], self.traces[high]))
+            costs[low, high], costs[high, low] = down.cost, up.cost
+            changed[low, high], changed[high, low] = down.changed, up.changed
+        return costs, changed, pairs
 
-    def merges(self, pairs: dict[tuple[int, int], Pair]) -> dict[int, tuple[int, int]]:
-        """Find networks that are averages of two others."""
+    def merges(self, pairs: dict[tuple[int, int], Pair], changed: np.ndarray) -> dict[int, tuple[int, int]]:
+        """Find networks that are averages of two others, and that no single one explains."""
         partial: dict[int, list[int]] = {}
         for (low, high), pair in pairs.items():
             for parent, child in halves(pair, low, high):
                 partial.setdefault(child, []).append(parent)
         found = {}
         for child, parents in partial.items():
+            if changed[:, child].min() <= _SINGLE * self.spec.params:
+                continue
             best = self._average(child, sorted(parents, key=lambda row: -self.scores[child, row])[:6])
             if best is not None:
                 found[child] = best
@@ -189,7 +214,8 @@ class _Clan:
             for j in range(i):
                 error = (frames[i] + frames[j]).double() / 2 - own
                 share = float(error.square().sum() / own.square().sum())
-                if share < left:
+                apart = float((frames[i] - frames[j]).double().square().sum() / own.square().sum())
+                if share < left and apart > _APART:
                     best, left = (parents[i], parents[j]), share
         return best
 
@@ -201,6 +227,19 @@ class _Clan:
         if second is not None:
             names = tuple(dict.fromkeys(name.replace("fine-tuned", "merged") for name in names))
         return Edge(child, parent, second, names or ("identical",), float(self.p[child, parent]))
+
+
+def _closer(stored: Pair, matched: Pair) -> bool:
+    """Whether two networks are as alike in the order they are stored in as in the one that was found.
+
+    Matching may exchange units that are dead or alike, which hides that numbers are equal.
+    """
+    if stored.first.shape != matched.first.shape:
+        return False
+    pairs = [(pair.first, pair.second) for pair in (stored, matched)]
+    moved = [int((first != second).sum()) for first, second in pairs]
+    error = [float((first - second).double().square().sum()) for first, second in pairs]
+    return moved[0] <= moved[1] or error[0] <= _CLOSER * error[1]
 
 
 def _raw_bodies(
