@@ -35,7 +35,7 @@ def test_what_is_no_checkpoint_is_a_named_error(tmp_path, capsys):
     path = tmp_path / "a.pt"
     path.write_text("hello", encoding="utf-8")
     assert main(["inspect", str(path)]) == 1
-    assert "is not a checkpoint" in capsys.readouterr().err
+    assert "is text, not a checkpoint" in capsys.readouterr().err
 
 
 def test_a_folder_is_one_table_with_reasons_and_a_page(tmp_path, capsys):

@@ -44,6 +44,12 @@ def read_json(path: Path) -> Any:
         raise damaged(path, "Its lists are nested too deeply.", "JSON file") from None
     except ValueError as error:
         raise damaged(path, str(error), "JSON file") from None
+    if isinstance(content, dict) and "weightsManifest" in content:
+        raise FileError(
+            f"{path} describes a network of TensorFlow.js, which is not read.",
+            where="Its weights stand in other files.",
+            todo="Save the network as .keras or .h5, or export it to ONNX.",
+        )
     return _arrays(content, {})
 
 

@@ -11,6 +11,7 @@ from weightatlas.weights.files.checkpoint import Checkpoint, FileReport, Operati
 from weightatlas.weights.files.content import Content
 from weightatlas.weights.files.leaf import Leaf, read_leaf
 from weightatlas.weights.files.names import counters_beside, short_names
+from weightatlas.weights.files.torch_values import Opaque
 from weightatlas.weights.files.tree import Group, TooMuch, kind_of_value, networks_in
 from weightatlas.weights.files.zip_file import allowed, damaged
 
@@ -161,13 +162,13 @@ def _nothing(path: Path, content: Content, skipped: dict[str, str]) -> FileError
         what = f"{path} holds no named tensors but the state of an optimizer."
         return FileError(what, todo="Pass the checkpoint of the network that was saved beside it.")
     shown = [f"{key}: {reason}" for key, reason in list(skipped.items())[:6]]
-    kind = (
-        f"a bare {content.tree.dtype} tensor"
-        if isinstance(content.tree, Leaf)
-        else kind_of_value(content.tree)
-    )
+    todo = "Pass the file with the weights, such as one of torch.save(network.state_dict(), file)."
+    if isinstance(content.tree, Opaque):
+        return FileError(f"{path} holds no network but one object of {content.tree.kind}.", todo=todo)
+    bare = isinstance(content.tree, Leaf)
+    kind = f"a bare {content.tree.dtype} tensor" if bare else kind_of_value(content.tree)
     return FileError(
         f"{path} holds no named tensors.",
         where=f"Found: {'; '.join(shown) if shown else kind}."[:500],
-        todo="Save network.state_dict() instead.",
+        todo=todo,
     )

@@ -7,37 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from weightatlas.errors import FileError
+from weightatlas.weights.files.foreign import foreign_format, likely_format
 
 Kind = Literal["zip", "pickle", "safetensors", "onnx", "hdf5", "npy", "json", "shards"]
 
 _AGAIN = "Download it again, with a tool that reports errors."
-_UNPACK = "Unpack it and pass the files inside."
-_OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
-    (
-        0,
-        b"version https://git-lfs",
-        "is a Git LFS pointer; the file itself was not downloaded",
-        "Run: git lfs pull",
-    ),
-    (0, b"\x1f\x8b", "is compressed (gzip)", _UNPACK),
-    (0, b"BZh", "is compressed (bzip2)", _UNPACK),
-    (0, b"\xfd7zXZ\x00", "is compressed (xz)", _UNPACK),
-    (0, b"\x28\xb5\x2f\xfd", "is compressed (zstd)", _UNPACK),
-    (0, b"7z\xbc\xaf\x27\x1c", "is a 7z archive", _UNPACK),
-    (0, b"Rar!", "is a RAR archive", _UNPACK),
-    (257, b"ustar", "is a tar archive", _UNPACK),
-    (0, b"GGUF", "is a GGUF file of quantized weights, which is not read", "Export it as safetensors."),
-    (4, b"TFL3", "is a TensorFlow Lite file, which is not read", "Export it to ONNX."),
-    (0, b"\x89PNG", "is a PNG image", ""),
-    (0, b"\xff\xd8\xff", "is a JPEG image", ""),
-    (0, b"GIF8", "is a GIF image", ""),
-    (0, b"%PDF", "is a PDF document", ""),
-    (0, b"\x7fELF", "is a program", ""),
-    (0, b"MZ", "is a program", ""),
-    (0, b"PAR1", "is a Parquet table", ""),
-    (0, b"SQLite format 3", "is an SQLite database", ""),
-    (0, b"#!", "is a script", ""),
-)
 _PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!--")
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -91,7 +65,10 @@ def _kind(path: Path, file: BufferedIOBase, head: bytes, size: int) -> Kind:
         return "hdf5"
     if head.startswith(b"\x93NUMPY"):
         return "npy"
-    _refuse_others(path, head)
+    _refuse_pages(path, head)
+    found = foreign_format(path, file, head, size)
+    if found:
+        raise FileError(f"{path} {found[0]}.", todo=found[1])
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and len(head) > 8 and length < 1 << 40:
         return "safetensors"
@@ -126,16 +103,18 @@ def unknown(path: Path, head: bytes, size: int) -> FileError:
             where=f"Its first {len(head):,} of {size:,} bytes are zero: a download that was not finished.",
             todo=_AGAIN,
         )
+    likely = likely_format(path, head)
+    if likely:
+        return FileError(f"{path} {likely[0]}.", todo=likely[1])
     text = head[:200].decode("utf-8", "replace")
-    printable = text.isprintable() or all(c.isprintable() or c.isspace() for c in text)
+    printable = b"\0" not in head and all(c.isprintable() or c.isspace() for c in text)
     shown = repr(text[:60]) if printable else repr(head[:8])
-    return FileError(
-        f"{path} is not a checkpoint that can be read.", where=f"It starts with {shown}.", todo=known
-    )
+    what = "is text, not a checkpoint" if printable and "\ufffd" not in text else "is of no known format"
+    return FileError(f"{path} {what}.", where=f"It starts with {shown}.", todo=known)
 
 
-def _refuse_others(path: Path, head: bytes) -> None:
-    """Name the files that are often found under a checkpoint's name."""
+def _refuse_pages(path: Path, head: bytes) -> None:
+    """Name the web pages that are often found under a checkpoint's name."""
     start = head[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith(_PAGES):
         raise FileError(
@@ -143,9 +122,6 @@ def _refuse_others(path: Path, head: bytes) -> None:
             where=_title(head),
             todo=_AGAIN,
         )
-    for place, mark, what, todo in _OTHERS:
-        if head[place : place + len(mark)] == mark:
-            raise FileError(f"{path} {what}.", todo=todo)
 
 
 def _title(head: bytes) -> str:

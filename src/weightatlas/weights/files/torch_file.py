@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from weightatlas.errors import FileError
+from weightatlas.weights.files.foreign import JOBLIB
 from weightatlas.weights.files.harmless import is_harmless, is_object, usual
 from weightatlas.weights.files.pickle_machine import Pickle, PickleDamage, read_pickle
 from weightatlas.weights.files.records import PLAIN, Objects
@@ -167,6 +168,9 @@ def _checked(path: Path, file: BufferedIOBase, objects: Objects = PLAIN) -> Pick
     try:
         found = read_pickle(file, objects.most)
     except PickleDamage as error:
+        file.seek(0)
+        if b"joblib.numpy_pickle" in file.read(1 << 20):
+            raise FileError(f"{path} {JOBLIB[0]}.", todo=JOBLIB[1]) from None
         raise damaged(path, str(error), "torch file, or no checkpoint") from None
     called = {usual(name) for name in found.called}
     names = (usual(name) for name in found.names)
