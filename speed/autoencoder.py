@@ -108,17 +108,28 @@ def measure(setting: Setting, repeats: int) -> list[Record]:
     steps["behavioral, plain"] = setting.step("CSB", plain=True)
     for step in steps.values():
         step()
-    turns = [{name: lap(step).wall for name, step in steps.items()} for _ in range(repeats)]
+    laps = [{name: lap(step) for name, step in steps.items()} for _ in range(repeats)]
+    turns = [{name: one.wall for name, one in turn.items()} for turn in laps]
     topic = "autoencoder step"
     found = []
     for name in steps:
         own = [turn[name] for turn in turns]
         over = [turn[name] / turn["structural"] for turn in turns]
         method = f"weightatlas, {name}" if "plain" not in name else "loop over modules, targets each step"
-        found.append(record(topic, setting.size, method, LAP, own))
-        found.append(record(topic, setting.size, method, "times a structural step", over))
+        peak = max(turn[name].peak for turn in laps)
+        found.append(record(topic, setting.size, method, LAP, own, peak))
+        found.append(record(topic, setting.size, method, "times a structural step", over, peak))
     gain = [turn["behavioral, plain"] / turn["behavioral"] for turn in turns]
-    found.append(record(topic, setting.size, "weightatlas, behavioral", RATIO, gain))
+    found.append(
+        record(
+            topic,
+            setting.size,
+            "weightatlas, behavioral",
+            RATIO,
+            gain,
+            max(turn["behavioral"].peak for turn in laps),
+        )
+    )
     return found
 
 

@@ -71,7 +71,8 @@ def measured(case: Case, repeats: int) -> list[Record]:
     for place, method in enumerate(("weightatlas", case.plain_name)):
         laps = [turn[place] for turn in turns]
         for metric, values in ((LAP, [x.wall for x in laps]), (PROCESSOR, [x.cpu for x in laps])):
-            records.append(record(case.topic, case.size, method, metric, values))
+            peak = max(x.peak for x in laps)
+            records.append(record(case.topic, case.size, method, metric, values, peak))
     return records
 
 

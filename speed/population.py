@@ -34,7 +34,7 @@ from weightatlas.population.initialize import initialize
 from weightatlas.population.operations import NoProgram
 from weightatlas.population.teams import Team
 from weightatlas.population.train import TrainConfig
-from weightatlas.results import Record, append_records, stamped
+from weightatlas.results import Record, append_records, new_peak, peak_mb, stamped
 from weightatlas.symmetry.verify import spec_of
 from weightatlas.tables import table
 
@@ -142,22 +142,24 @@ def measure(name: str, batch: int, repeats: int, steps: int, seconds: float) -> 
 
 @dataclass(frozen=True)
 class Lap:
-    """Seconds per network of one epoch: on the clock, of this process on all cores, and others' share."""
+    """Seconds per network of one epoch: on the clock, of this process on all cores; others' share; memory."""
 
     wall: float
     cpu: float
     others: float
+    peak: float
 
 
 def _turn(contestants: dict[str, tuple[int, Epoch]]) -> dict[str, Lap]:
     """Let every contestant train one epoch."""
     laps = {}
     for label, (networks_, epoch) in contestants.items():
+        new_peak()
         start, own, busy = time.perf_counter(), time.process_time(), _busy()
         epoch()
         wall, cpu = time.perf_counter() - start, time.process_time() - own
         others = max(_busy() - busy - cpu, 0.0) / (wall * runtime.cores())
-        laps[label] = Lap(wall / networks_, cpu / networks_, others)
+        laps[label] = Lap(wall / networks_, cpu / networks_, others, peak_mb())
     return laps
 
 
@@ -191,6 +193,7 @@ def _records(
             "kind": "baseline" if label in plain else "ours",
             "split": "none",
             "n": count,
+            "peak_mb": round(max(lap.peak for lap in own), 1),
         }
         for metric, values in numbers.items():
             spread = stdev(values) if len(values) > 1 else None

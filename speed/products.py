@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from population import COUNTS, _data, _ours
 from weightatlas import runtime
 from weightatlas.networks import create_network, input_shape_of
+from weightatlas.results import new_peak
 
 
 def rate(size: int, repeats: int) -> list[float]:
@@ -54,12 +55,14 @@ def main() -> None:
     args = options(__doc__)
     command, best = "python speed/products.py", 0.0
     for size in (64,) if args.quick else (256, 1024, 2048):
+        new_peak()
         found = rate(size, max(args.repeats, 5))
         best = max(best, max(found))
         keep([record("matrix products", f"size={size}", "weightatlas", "GFLOP/s", found)], args.out, command)
     names = ["mlp"] if args.quick else ["digits_cnn", "mlp", "cnn_small", "cnn_unterthiner", "cnn3", "lenet5"]
     for name in [*names, *([] if args.quick else ["resnet_small"])]:
         count = 4 if args.quick else COUNTS.get(name, 8)
+        new_peak()
         found = training(name, 32, args.repeats, count)
         records = [record("arithmetic in training", f"{name}, batch=32", "weightatlas", "GFLOP/s", found)]
         share = [value / best for value in found]

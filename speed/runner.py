@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, stdev
 
-from weightatlas.results import Record, append_records, stamped
+from weightatlas.results import Record, append_records, new_peak, peak_mb, stamped
 from weightatlas.tables import table
 
 RESULTS = Path(__file__).parent.parent / "results" / "speed.json"
@@ -50,17 +50,19 @@ class Case:
 
 @dataclass(frozen=True)
 class Lap:
-    """Seconds of one call, and processor seconds of this process."""
+    """Seconds of one call, processor seconds of this process, and the most memory it held meanwhile."""
 
     wall: float
     cpu: float
+    peak: float
 
 
 def lap(work: Work) -> Lap:
     """Time one call."""
+    new_peak()
     start, own = time.perf_counter(), time.process_time()
     work()
-    return Lap(time.perf_counter() - start, time.process_time() - own)
+    return Lap(time.perf_counter() - start, time.process_time() - own, peak_mb())
 
 
 def measure(case: Case, repeats: int) -> list[Record]:
@@ -81,11 +83,20 @@ def measure(case: Case, repeats: int) -> list[Record]:
         ("weightatlas", LAP): [own.wall for own, _ in turns],
         (case.plain_name, UNIT): [1e3 * share * plain.wall / case.units for _, plain in turns],
     }
-    return [record(case.topic, case.size, *key, values) for key, values in numbers.items()]
+    peaks = {
+        "weightatlas": max(own.peak for own, _ in turns),
+        case.plain_name: max(plain.peak for _, plain in turns),
+    }
+    return [record(case.topic, case.size, *key, values, peaks[key[0]]) for key, values in numbers.items()]
 
 
-def record(topic: str, size: str, method: str, metric: str, values: Sequence[float]) -> Record:
-    """Make a record of several laps: their median and standard deviation."""
+def record(
+    topic: str, size: str, method: str, metric: str, values: Sequence[float], peak: float | None = None
+) -> Record:
+    """Make a record of several laps: their median and standard deviation.
+
+    Without the peak of these laps, `keep` fills in that of the process.
+    """
     return Record.build(
         {
             "bench": f"speed: {topic}",
@@ -98,6 +109,7 @@ def record(topic: str, size: str, method: str, metric: str, values: Sequence[flo
             "spread": stdev(values) if len(values) > 1 else None,
             "split": "none",
             "n": len(values),
+            "peak_mb": None if peak is None else round(peak, 1),
         }
     )
 

@@ -103,4 +103,17 @@ def test_stamp_fills_only_what_is_missing() -> None:
     assert done[1].hardware == "abacus"
     assert done[0].versions["torch"]
     assert done[0].command == "weightatlas bench losses"
-    assert results.peak_mb() > 10
+    assert (done[0].peak_mb or 0) > 10
+    paper = results.stamped([record(kind="published"), record(peak_mb=3.0)])
+    assert [row.peak_mb for row in paper] == [None, 3.0]
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="peaks are counted anew on Linux alone"
+)
+def test_a_new_peak_forgets_what_was_held_before() -> None:
+    held = bytearray(64 * 2**20)
+    before = results.peak_mb()
+    del held
+    results.new_peak()
+    assert results.peak_mb() < before - 32

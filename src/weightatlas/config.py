@@ -1,9 +1,10 @@
 """Settings as frozen pydantic records that read and write YAML."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from weightatlas.errors import ConfigError, FileError, gather
@@ -49,11 +50,20 @@ class Config(BaseModel):
 
     def to_yaml(self) -> str:
         """Write all settings, defaults included, as YAML text."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return as_yaml(self.model_dump(mode="json"))
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some settings changed, validated again."""
         return type(self).build({**self.model_dump(), **changes})
+
+
+def as_yaml(values: Mapping[str, Any]) -> str:
+    """Write a mapping of plain values as YAML text; without PyYAML as JSON, which is YAML too."""
+    try:
+        import yaml
+    except ImportError:
+        return json.dumps(dict(values), indent=1, ensure_ascii=False) + "\n"
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -64,10 +74,15 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        from yaml import YAMLError as Wrong
+        from yaml import safe_load as parse
+    except ImportError:
+        parse, Wrong = json.loads, json.JSONDecodeError
+    try:
+        values = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileError(f"There is no file {path}.", todo="Check the path.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, Wrong) as error:
         raise FileError(f"{path} cannot be read as YAML.", where=str(error).replace("\n", " ")) from None
     if not isinstance(values, dict):
         raise FileError(f"{path} holds a {type(values).__name__}, not a mapping of settings.")

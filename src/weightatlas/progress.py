@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as TimeLeftColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 _REFRESH = 0.1  # Seconds between two updates handed to rich: `advance` itself must cost next to nothing.
 
@@ -37,7 +37,7 @@ class Tracker:
 class _Bar(Tracker):
     """A row of the shared rich display."""
 
-    def __init__(self, total: float | None, description: str, screen: Progress) -> None:
+    def __init__(self, total: float | None, description: str, screen: "Progress") -> None:
         super().__init__(total, description)
         self._screen = screen
         self._row = screen.add_task(description, total=total, note="")
@@ -103,15 +103,18 @@ class _Display:
 
     def __init__(self) -> None:
         self.enabled = False
-        self.console: Console | None = None
+        self.console: "Console | None" = None
         self.interval = 10.0
         self.clock: Callable[[], float] = time.monotonic
-        self._screen: Progress | None = None
+        self._screen: "Progress | None" = None
         self._open = 0
 
     def start(self, total: float | None, description: str) -> Tracker:
         if not self.enabled:
             return Tracker(total, description)
+        from rich.console import Console
+        from rich.progress import Progress
+
         console = self.console or Console(stderr=True)
         if not console.is_terminal:
             return _Lines(total, description, console.file, self.interval, self.clock)
@@ -136,7 +139,7 @@ _display = _Display()
 
 
 def enable(
-    console: Console | None = None,
+    console: "Console | None" = None,
     *,
     interval: float = 10.0,
     clock: Callable[[], float] = time.monotonic,
@@ -197,6 +200,9 @@ def duration(seconds: float) -> str:
 
 
 def _columns() -> tuple:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as TimeLeftColumn
+
     return (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),

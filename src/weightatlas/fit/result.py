@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from weightatlas.atomic import write_text
+from weightatlas.config import as_yaml
 from weightatlas.encoders.base import Encoder, settings_of
 from weightatlas.encoders.io import save_pretrained
 from weightatlas.objectives.composite import Composite, LossConfig, build_loss
@@ -42,7 +41,7 @@ def closed_form(encoder: Encoder, batch: Batch, out: Path | None) -> FitResult:
     started = time.monotonic()
     encoder.adapt(batch)
     if out is not None:
-        write_text(out / "config.yaml", yaml.safe_dump(settings_of(encoder), sort_keys=False))
+        write_text(out / "config.yaml", as_yaml(settings_of(encoder)))
         save_pretrained(encoder, out / "encoder")
     seconds = time.monotonic() - started
     return FitResult(encoder.eval(), build_loss(LossConfig(), 1), 0, 0.0, seconds, True, [])

@@ -18,7 +18,7 @@ from weightatlas.errors import ConfigError
 from weightatlas.evaluate.protocols.stage import cache_of, resolve, stage
 from weightatlas.progress import track
 from weightatlas.registry import Registry
-from weightatlas.results import Record, append_records, finished, load_records, peak_mb, stamped
+from weightatlas.results import Record, append_records, finished, load_records, new_peak, peak_mb, stamped
 from weightatlas.zoo.recipe import Recipe
 
 S = TypeVar("S", bound=Config)
@@ -212,6 +212,7 @@ def _measure(bench: str, command: str, out: Path, there: Any, units: Sequence[Un
     with track(total, f"bench {bench}") as bar:
         bar.advance(total - len(units))
         for unit in units:
+            new_peak()
             start = time.monotonic()
             records = unit.work(there)
             seconds = round(time.monotonic() - start, 2)
