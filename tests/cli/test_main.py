@@ -139,3 +139,31 @@ def test_the_budget_reaches_the_library(zoo, monkeypatch: pytest.MonkeyPatch, ca
     words = ["zoo", "populate", "digits", "--tier", "smoke", "--out", out, "--memory-budget", "lots"]
     assert main(words) == 1
     assert "The memory budget 'lots' is no number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("zoo export {zoo} {zoo}", "is a zoo, not a folder for plain checkpoints"),
+        ("zoo export {zoo} {out} --where lr=99", "No network of"),
+        ("zoo verify {zoo} --sample -3", "--sample: at least none"),
+        ("embed {run} {zoo} --out {out}/e.txt", ".safetensors, not '.txt'"),
+        ("search {zoo} --like {zoo}:0 --top 0", "--top: at least one"),
+        ("inspect", "Name checkpoint files"),
+        ("fit pca --zoo {zoo} --out {out} --latent 0", "--latent: Input should be greater"),
+        ("fit activation --zoo {zoo} --out {out} --ratio 0", "--ratio: Input should be greater"),
+        ("zoo populate digits --tier smoke --out {out} --device tpu", "There is no device 'tpu'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(words, said, zoo, run, tmp_path, capsys):
+    before = sorted(path.name for path in zoo.iterdir())
+    out = tmp_path / "out"
+    assert main(words.format(zoo=zoo, run=run, out=out).split()) in (1, 2)
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+    assert sorted(path.name for path in zoo.iterdir()) == before
+
+
+def test_a_folder_that_is_no_zoo_is_named_once(tmp_path, capsys):
+    assert main(["zoo", "verify", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.count("is not a zoo") == 1

@@ -120,6 +120,16 @@ def test_it_says_whether_there_is_anything_to_train(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_sizes_below_what_can_be_are_refused_by_name(name: str):
+    fields = encoders.get(name).Settings.model_fields  # type: ignore[attr-defined]
+    numbers = (int, float, int | None, float | None)
+    sizes = [key for key, field in fields.items() if field.annotation in numbers]
+    for key in sizes:
+        with pytest.raises(WeightAtlasError):
+            create_encoder(name, small.spec(), **{**SIZES.get(name, {}), key: -1})
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_every_trained_parameter(name: str):
     encoder = made(name)
     encoder.adapt(batch_of(small.values(12), small.spec()))

@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 from weightatlas.cli import console
+from weightatlas.cli.arguments import WrongUsage
 from weightatlas.cli.inputs import Part, open_encoder, open_part
 
 
@@ -36,6 +37,8 @@ def embed(
 
     from weightatlas.atomic import write_bytes, write_text
 
+    if out.suffix != ".safetensors":
+        raise WrongUsage(f"--out: embeddings are written as .safetensors, not '{out.suffix}'.")
     networks = open_part(zoo, part)
     encoder = open_encoder(run, networks)
     if dry_run:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from weightatlas.cli import console
+from weightatlas.cli.arguments import WrongUsage
 
 if TYPE_CHECKING:
     from weightatlas.relate.inspection import Inspection
@@ -38,6 +39,8 @@ def inspect(
         html: Also write a self-contained page.
         json: Print as JSON.
     """
+    if not files:
+        raise WrongUsage("Name checkpoint files, or folders of them.", todo="weightatlas inspect --help")
     from weightatlas.errors import FileError
     from weightatlas.predict.estimate import Estimator
     from weightatlas.relate.inspection import Inspector

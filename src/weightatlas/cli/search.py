@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 from weightatlas.cli import console
+from weightatlas.cli.arguments import WrongUsage
 from weightatlas.cli.inputs import Part, open_encoder, open_part
 
 
@@ -34,6 +35,8 @@ def search(
     from weightatlas.relate.search import search as find
     from weightatlas.relate.sources import open_network, stacked
 
+    if top < 1:
+        raise WrongUsage(f"--top: at least one network is asked for, not {top}.")
     chosen = open_part(zoo, part)
     values, spec, names = stacked(chosen)
     goal = open_network(like)

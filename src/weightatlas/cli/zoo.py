@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from weightatlas.cli import console
-from weightatlas.cli.arguments import settings
+from weightatlas.cli.arguments import WrongUsage, settings
 from weightatlas.cli.inputs import Part, open_part
 from weightatlas.cli.zoo_import import import_ as import_
 
@@ -118,15 +118,17 @@ def verify(
     from weightatlas.zoo.index import rebuild_index
     from weightatlas.zoo.verify import verify_folder
 
+    if sample < 0:
+        raise WrongUsage(f"--sample: at least none are scored again, not {sample}.")
     if rebuild:
         rebuild_index(zoo)
     try:
         found = Zoo.open(zoo).verify(sample=sample)
     except WeightAtlasError as error:
-        console.print_error(error)
         found = verify_folder(zoo)
-        if found.ok:
+        if found.ok or found.problems == (error.what,):
             raise
+        console.print_error(error)
     facts = {name: getattr(found, name) for name in ("shards", "rows", "rescored", "ok")}
     problems, notes = list(found.problems), list(found.notes)
     if json:
@@ -165,6 +167,8 @@ def export(
     if dry_run:
         console.print_facts({"networks": len(chosen), "folder": str(out)}, as_json=json)
         return
+    if not len(chosen):
+        raise WrongUsage(f"No network of {zoo} is like this: {' '.join((f'--part {part}', *where))}.")
     paths = chosen.export(out)
     if json:
         console.print_json([str(path) for path in paths])

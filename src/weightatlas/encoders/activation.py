@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 
 from weightatlas.config import Config
@@ -39,10 +40,10 @@ class ActivationConfig(Config):
         sample: Training networks used to decide how many numbers each layer gets.
     """
 
-    ratio: float = 1.8
-    images: int = 512
-    ridge: float = 1e-4
-    sample: int = 48
+    ratio: float = Field(default=1.8, gt=0)
+    images: int = Field(default=512, ge=1)
+    ridge: float = Field(default=1e-4, ge=0)
+    sample: int = Field(default=48, ge=1)
 
 
 @encoders.register("activation")

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from weightatlas.config import Config
@@ -24,8 +25,8 @@ class DeepSetsConfig(Config):
         describe: Tell of each number its depth and kind; the published baseline sees bare numbers.
     """
 
-    width: int = 128
-    layers: int = 4
+    width: int = Field(default=128, ge=1)
+    layers: int = Field(default=4, ge=1)
     describe: bool = True
 
 

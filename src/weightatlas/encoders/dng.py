@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from weightatlas.config import Config
@@ -24,11 +25,11 @@ class DngConfig(Config):
         sigma: Standard deviation of the frequencies.
     """
 
-    dim: int = 64
-    edges: int = 64
-    frame: int = 3
-    fourier: int = 0
-    sigma: float = 1.0
+    dim: int = Field(default=64, ge=1)
+    edges: int = Field(default=64, ge=1)
+    frame: int = Field(default=3, ge=0)
+    fourier: int = Field(default=0, ge=0)
+    sigma: float = Field(default=1.0, gt=0)
 
 
 @encoders.register("dng")

@@ -38,7 +38,7 @@ class DwsConfig(FunctionalConfig):
     heads: int = Field(default=8, ge=1)
     diagonal: bool = False
     norm: bool = True
-    dropout: float = 0.0
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 @encoders.register("dws")

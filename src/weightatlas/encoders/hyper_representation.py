@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from weightatlas.config import Config
@@ -39,7 +39,7 @@ class HyperRepresentationConfig(Config):
     dim: int = 64
     layers: int = 2
     heads: int = 4
-    hidden: int | None = None
+    hidden: int | None = Field(default=None, ge=1)
     latent: int = 128
     compression: Literal["token", "all"] = "all"
     bounded: bool = True

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 
 from weightatlas.config import Config
@@ -112,8 +113,8 @@ class PcaConfig(Config):
         mode: How weights are cut into tokens.
     """
 
-    latent: int = 28
-    token_width: int | None = None
+    latent: int = Field(default=28, ge=1)
+    token_width: int | None = Field(default=None, ge=1)
     mode: Literal["sparse", "dense"] = "sparse"
 
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,8 +29,8 @@ class ExactConfig(PrepSettings):
     """
 
     dim: int = _CODE
-    width: int = 10_000
-    height: int | None = 8
+    width: int = Field(default=10_000, ge=1)
+    height: int | None = Field(default=8, ge=1)
 
     @model_validator(mode="after")
     def _divides(self) -> "ExactConfig":

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
 from weightatlas.config import Config
@@ -33,10 +34,10 @@ class FunctionalConfig(Config):
     """
 
     normalize: Literal["orbit", "tensor", "none"] = "orbit"
-    fourier: int = 0
-    fourier_scale: float = 3.0
-    bands: int = 0
-    max_frequency: float = 10.0
+    fourier: int = Field(default=0, ge=0)
+    fourier_scale: float = Field(default=3.0, gt=0)
+    bands: int = Field(default=0, ge=0)
+    max_frequency: float = Field(default=10.0, gt=0)
     pool: Literal["hnp", "np"] = "hnp"
 
 

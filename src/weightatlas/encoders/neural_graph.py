@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
 from torch import nn
 
 from weightatlas.config import Config
@@ -34,17 +35,17 @@ class NeuralGraphConfig(Config):
     """
 
     kind: Literal["gnn", "transformer", "legacy"] = "gnn"
-    nodes: int = 64
-    edges: int = 32
-    layers: int = 4
-    heads: int = 8
-    frame: int = 3
-    fourier: int = 0
-    sigma: float = 1.0
+    nodes: int = Field(default=64, ge=1)
+    edges: int = Field(default=32, ge=1)
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=8, ge=1)
+    frame: int = Field(default=3, ge=0)
+    fourier: int = Field(default=0, ge=0)
+    sigma: float = Field(default=1.0, gt=0)
     reverse: bool = True
     readout: Literal["pool", "outputs"] = "pool"
-    outputs: int = 10
-    dropout: float = 0.0
+    outputs: int = Field(default=10, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 @encoders.register("neural_graph")

@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import ClassVar
 
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from weightatlas.config import Config
@@ -23,7 +24,7 @@ class NfnConfig(FunctionalConfig):
     """
 
     channels: tuple[int, ...] = (16, 16, 5)
-    dropout: float = 0.0
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     embed_ends: bool = True
 
 

@@ -33,9 +33,9 @@ class NftConfig(FunctionalConfig):
     dim: int = Field(default=256, ge=1)
     blocks: int = Field(default=4, ge=1)
     heads: int = Field(default=8, ge=1)
-    widen: int = 2
-    dropout: float = 0.1
-    latents: int = 0
+    widen: int = Field(default=2, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    latents: int = Field(default=0, ge=0)
     pool: Literal["hnp", "np"] = "np"
 
 

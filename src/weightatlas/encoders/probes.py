@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from weightatlas.config import Config
@@ -70,12 +71,12 @@ class ProbesConfig(Config):
         dropout: Dropout probability after every layer of it.
     """
 
-    probes: int = 64
+    probes: int = Field(default=64, ge=1)
     generator: Literal["free", "linear"] = "free"
-    latent: int = 64
-    depth: int = 3
+    latent: int = Field(default=64, ge=1)
+    depth: int = Field(default=3, ge=1)
     hidden: tuple[int, ...] = (256, 128)
-    dropout: float = 0.0
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 @encoders.register("probes")

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,7 +44,7 @@ class SaneConfig(Config):
     layers: int = 2
     heads: int = 4
     latent: int = 28
-    token_width: int | None = None
+    token_width: int | None = Field(default=None, ge=1)
     mode: Literal["sparse", "dense"] = "sparse"
     max_positions: tuple[int, int, int] | None = None
     window: int | None = None

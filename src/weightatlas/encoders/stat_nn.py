@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from weightatlas.config import Config
@@ -25,7 +26,7 @@ class StatNnConfig(Config):
     """
 
     hidden: tuple[int, ...] = (256, 128)
-    dropout: float = 0.0
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 @encoders.register("stat_nn")

@@ -6,9 +6,11 @@ from typing import Protocol
 from safetensors.torch import save
 
 from weightatlas.atomic import write_bytes, write_text
+from weightatlas.errors import ZooError
 from weightatlas.weights.batch import Weights
 from weightatlas.weights.spec import NetworkSpec
 from weightatlas.weights.vector import Signature, to_state_dict
+from weightatlas.zoo.header import has_header
 from weightatlas.zoo.table import Table
 
 
@@ -37,7 +39,10 @@ def export(zoo: Exportable, folder: Path) -> list[Path]:
 
     Raises:
         FileError: The folder cannot be written to.
+        ZooError: The folder is a zoo.
     """
+    if has_header(folder):
+        raise ZooError(f"{folder} is a zoo, not a folder for plain checkpoints.", todo="Choose another.")
     names = zoo.table.column("id").tolist()
     paths = [folder / f"{name}.safetensors" for name in names]
     for spec in zoo.specs:

@@ -92,6 +92,7 @@ def populate(
         DataError: The data of the task are missing.
     """
     folder, runner = Path(out), create_executor(executor)
+    runtime.pick_device(device)  # refused before anything is written
     check_folder(folder)
     task = create_task(recipe.task, **recipe.task_options)
     runs = recipe.runs(task)
