@@ -56,3 +56,20 @@ def test_the_log_is_shown_on_request(capsys):
     logging.getLogger("weightatlas.zoo").info("not shown")
     assert capsys.readouterr().err == "chose an engine\n"
     logging.getLogger("weightatlas").handlers.clear()
+
+
+def test_skipped_files_are_told_by_reason_the_most_frequent_first(capsys):
+    skipped = {f"{number}.txt": "is text." for number in range(3)} | {"a.pb": "a.pb is a graph."}
+    console.say_skipped(skipped)
+    assert capsys.readouterr().err.splitlines() == [
+        "Skipped 0.txt and 2 more: is text.",
+        "Skipped a.pb: it is a graph.",
+    ]
+    console.say_skipped({f"{number}.pt": f"reason {number}" for number in range(25)}, "all.json")
+    assert capsys.readouterr().err.splitlines()[-1] == "… and 5 more for other reasons: all.json"
+
+
+def test_what_a_line_is_about_is_not_cut_small(capsys):
+    name = "runs/2024-01-01/seed-3/checkpoint_last.pt"
+    console.print_rows([{"file": name, **{f"column {i}": "some words in a cell" for i in range(12)}}])
+    assert name in capsys.readouterr().out

@@ -82,3 +82,16 @@ def test_an_estimate_comes_with_its_interval(zoo, tmp_path, capsys):
 def test_a_run_without_a_predictor_fails_at_once(tmp_path, capsys):
     assert main(["inspect", str(tmp_path / "any.pt"), "--run", str(tmp_path)]) == 1
     assert "no fitted predictor" in capsys.readouterr().err
+
+
+def test_many_networks_are_summed_up_by_architecture(tmp_path, capsys):
+    for number in range(41):
+        width = 5 if number % 4 else 7
+        weights = {"0.weight": torch.randn(width, 9), "2.weight": torch.randn(3, width)}
+        save_file(weights, tmp_path / f"{number}.safetensors")
+    assert main(["inspect", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("MLP 9-") == 4  # a line for each of two architectures, and both in the facts
+    assert "40.safetensors" not in shown
+    assert main(["inspect", str(tmp_path), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 41

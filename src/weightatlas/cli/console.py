@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 _WIDTH = 160
+_NAMED = 44  # characters that the first column keeps
+_REASONS = 20
 
 
 def out() -> Console:
@@ -33,6 +35,26 @@ def err() -> Console:
 def say(text: str) -> None:
     """Tell the user something that is not the result itself."""
     err().print(Text(text), soft_wrap=True)
+
+
+def say_skipped(skipped: Mapping[Any, str], more: str = "") -> None:
+    """Tell which files were skipped: one line for each reason, with a count and the first such file.
+
+    Args:
+        skipped: File -> reason.
+        more: Where all of them are listed.
+    """
+    groups: dict[str, list[str]] = {}
+    for place, reason in skipped.items():
+        groups.setdefault(reason.replace(str(place), "it"), []).append(str(place))
+    for reason, places in sorted(groups.items(), key=lambda item: -len(item[1]))[:_REASONS]:
+        several = f" and {len(places) - 1:,} more" if len(places) > 1 else ""
+        say(f"Skipped {places[0]}{several}: {reason}")
+    left = sum(map(len, groups.values())) - sum(
+        len(places) for places in sorted(groups.values(), key=lambda places: -len(places))[:_REASONS]
+    )
+    if left:
+        say(f"… and {left:,} more for other reasons{f': {more}' if more else '.'}")
 
 
 def print_error(error: WeightAtlasError) -> None:
@@ -57,9 +79,11 @@ def print_rows(rows: Sequence[Row], *, title: str = "", as_json: bool = False) -
         print_json([dict(row) for row in rows])
         return
     grid = Table(title=title or None, title_justify="left")
-    for name in rows[0] if rows else ():
+    for place, name in enumerate(rows[0] if rows else ()):
         numeric = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
-        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        longest = max(len(_shown(row[name])) for row in rows)
+        room = None if numeric or place else min(longest, _NAMED)  # What a line is about is not cut small.
+        grid.add_column(name, justify="right" if numeric else "left", overflow="fold", min_width=room)
     for row in rows:
         grid.add_row(*(Text(_shown(value)) for value in row.values()))
     out().print(grid)

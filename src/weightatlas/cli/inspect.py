@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from weightatlas.relate.inspection import Inspection
 
 _LINES = 20  # findings shown in the terminal
+_MANY = 40  # networks that get a line each; more are summed up by architecture
 
 
 def inspect(
@@ -65,10 +66,7 @@ def inspect(
         _print_one(found[0], explain)
     else:
         _print_many(found, failed, root, explain)
-    for path, reason in list(failed.items())[:_LINES]:
-        console.say(f"Skipped {path}: {reason}")
-    if len(failed) > _LINES:
-        console.say(f"… and {len(failed) - _LINES} more.")
+    console.say_skipped(failed, "--html")
     return int(bool(unread) or any(one.not_finite for one in found))
 
 
@@ -102,9 +100,13 @@ def _print_one(one: "Inspection", explain: bool) -> None:
 
 def _print_many(found: "list[Inspection]", failed: dict[Path, str], root: str, explain: bool) -> None:
     """Show a table with one network a line, the findings, and counts."""
-    from weightatlas.report.inspection import facts_of, summary_row
+    from weightatlas.report.inspection import facts_of, groups_of, summary_row
 
-    console.print_rows([summary_row(one, root) for one in found])
+    if len(found) > _MANY:
+        console.print_rows(groups_of(found, root))
+        console.say(f"More than {_MANY} networks: one line an architecture. All are in --html and --json.")
+    else:
+        console.print_rows([summary_row(one, root) for one in found])
     lines = [
         f"{one.file.removeprefix(root)}: {finding['tensor']}: {finding['text']}"
         for one in found

@@ -8,7 +8,7 @@ import tyro
 from weightatlas.cli import console
 from weightatlas.cli.arguments import settings
 
-_LINES = 20  # skipped files named in the terminal
+_LINES = 30  # architectures shown in the terminal
 
 
 def import_(
@@ -117,18 +117,10 @@ def _published(
     if json:
         console.print_json({**facts, "why skipped": done.skipped, "notes": list(done.notes)})
         return
-    _print_skipped(done.skipped, done.zoo.path)
+    console.say_skipped(done.skipped, str(done.zoo.path / "import.json"))
     for note in done.notes:
         console.say(note)
     console.print_facts(facts)
-
-
-def _print_skipped(skipped: Any, folder: Path) -> None:
-    """Name the first places that were skipped."""
-    for place, reason in list(skipped.items())[:_LINES]:
-        console.say(f"Skipped {place}: {reason}")
-    if len(skipped) > _LINES:
-        console.say(f"… and {len(skipped) - _LINES} more: {folder / 'import.json'}")
 
 
 def _print_import(done: Any, json: bool) -> None:
@@ -145,7 +137,11 @@ def _print_import(done: Any, json: bool) -> None:
         skipped = {str(path): reason for path, reason in done.skipped.items()}
         console.print_json({**facts, "groups": list(done.groups), "why skipped": skipped})
         return
-    _print_skipped(done.skipped, done.zoo.path)
+    console.say_skipped(done.skipped, str(done.zoo.path / "import.json"))
     if done.groups:
-        console.print_rows(done.groups, title="Architectures")
+        console.print_rows(done.groups[:_LINES], title="Architectures")
+        if len(done.groups) > _LINES:
+            console.say(
+                f"… and {len(done.groups) - _LINES} more architectures: {done.zoo.path / 'import.json'}"
+            )
     console.print_facts(facts)

@@ -105,9 +105,10 @@ def examine_tensors(
         values = values.masked_fill(~clean[:, None], math.nan) if not clean.all() else values
         own = [*_tensor_findings(tensor, values), *starts.look(tensor, values.nan_to_num())]
         findings += [finding for finding in own if clean[finding.network]]
-        if tensor.role == "weight" and len(tensor.shape) > 1:
+        rows = prod(tensor.shape[:1]) if tensor.role == "weight" and len(tensor.shape) > 1 else 0
+        if min(rows, tensor.size // max(rows, 1)) > 1:  # A single row has no spectrum to speak of.
             all_numbers += tensor.size
-            if spectra and min(tensor.shape[0], tensor.size // max(tensor.shape[0], 1)) > 1:
+            if spectra:
                 found.append(spectrum_of(tensor.name, values.reshape(networks, tensor.shape[0], -1)))
                 covered += tensor.size * (not torch.isnan(found[-1].effective_rank).all() or not clean.any())
                 findings += _collapsed(found[-1])

@@ -35,6 +35,37 @@ def summary_row(one: Inspection, root: str = "") -> dict[str, Any]:
     return row | {estimate.property: str(estimate) for estimate in one.estimates}
 
 
+def groups_of(found: Sequence[Inspection], root: str = "") -> list[dict[str, Any]]:
+    """Sum networks up by architecture, the most frequent first.
+
+    Args:
+        found: The networks.
+        root: Beginning of the paths that is left out.
+    """
+    groups: dict[str, list[Inspection]] = {}
+    for one in found:
+        groups.setdefault(one.family.fingerprint, []).append(one)
+    return [
+        {
+            "family": group[0].family.name,
+            "networks": len(group),
+            "healthy": sum(one.health == "ok" for one in group),
+            "fingerprint": mark,
+            "format": ", ".join(sorted({one.format for one in group})),
+            "parameters": group[0].parameters,
+            "α": _middle([one.alpha for one in group]),
+            "stable rank": _middle([one.stable_rank for one in group]),
+            "first file": group[0].file.removeprefix(root),
+        }
+        for mark, group in sorted(groups.items(), key=lambda item: -len(item[1]))
+    ]
+
+
+def _middle(values: Sequence[float]) -> float | None:
+    known = sorted(value for value in values if isfinite(value))
+    return round(known[len(known) // 2], 2) if known else None
+
+
 def facts_of(found: Sequence[Inspection], failed: Mapping[Path, str]) -> dict[str, str]:
     """Count what was found."""
     families = Counter(one.family.name for one in found)
@@ -49,7 +80,7 @@ def facts_of(found: Sequence[Inspection], failed: Mapping[Path, str]) -> dict[st
         "parameters": f"{sum(one.parameters for one in found):,}",
         "files that could not be read": f"{len(failed):,}",
     }
-    if covered < 1:
+    if covered < 0.995:
         facts["spectra cover, at least"] = f"{covered:.0%} of the weights"
     copies = sum(one.same_as is not None for one in found)
     return facts | ({"copies": f"{copies:,}"} if copies else {})
