@@ -37,6 +37,14 @@ def test_boxes_and_curves_are_drawn_and_named():
     assert draw(records("m{}", {1: 2.0}), "neither") is None
 
 
+def test_amounts_of_data_are_drawn_by_ratios():
+    rows = records("MSE with {} networks", {100: 2.0, 1000: 0.1}, "SNE")
+    text = draw(rows, "learning curves")
+    assert text is not None
+    for word in ("training networks", ">100<", ">1,000<", ">0.2<"):
+        assert word in text
+
+
 def test_seeds_are_averaged_and_published_numbers_left_out():
     two = records("L2 at {} %", QUANTILES) + records("L2 at {} %", dict.fromkeys(QUANTILES, 0.9), seeds=(1,))
     paper = records("L2 at {} %", QUANTILES, "paper", kind="published", seeds=())

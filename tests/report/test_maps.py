@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from weightatlas.report.exhibits import write_beside
-from weightatlas.report.maps import draw_maps
+from weightatlas.report.maps import draw_maps, inside
 
 TABLE = """method,zoo,x,y,z
 SNE,mnist,0,1,2
@@ -22,6 +24,15 @@ def test_every_method_and_zoo_is_named_and_every_view_drawn(tmp_path: Path) -> N
     alone = draw_maps_of(tmp_path, TABLE.splitlines()[:3])
     assert text.count("<use") > 1.5 * alone.count("<use")
     assert "MLP" not in alone
+
+
+def test_points_far_out_stand_at_the_edge() -> None:
+    points = np.stack([np.linspace(0, 1, 100), np.linspace(0, 1, 100)], 1)
+    points[3] = 50, -50
+    found = inside(points)
+    assert 1 < found[3, 0] < 2
+    assert -1 < found[3, 1] < 0
+    np.testing.assert_array_equal(found[4:], points[4:])
 
 
 def draw_maps_of(folder: Path, lines: list[str]) -> str:

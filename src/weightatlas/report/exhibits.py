@@ -48,6 +48,8 @@ def draw(records: Sequence[Record], label: str) -> str | None:
             _boxes(axes, name, rows)
         for axes, (name, rows) in zip(panels[len(boxes) :], curves.items(), strict=True):
             _curves(axes, name, rows, "training networks" if name in grown else "pass or epoch")
+            if name in grown:
+                _ratios(axes, rows)
         return svg.to_svg(figure, label)
 
 
@@ -113,6 +115,22 @@ def _boxes(axes: "Axes", name: str, rows: dict[str, dict[float, float]]) -> None
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.set(xlabel=name, title=f"{name}: 5, 25, 50, 75, 95 %")
+
+
+def _ratios(axes: "Axes", rows: dict[str, dict[float, float]]) -> None:
+    """Let equal ratios look alike: of amounts, and of values that differ more than tenfold."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    values = [value for points in rows.values() for value in points.values()]
+    turns = sorted({turn for points in rows.values() for turn in points})
+    axes.set_xscale("log")
+    axes.set_xticks(turns, [f"{turn:,.0f}" for turn in turns])
+    axes.set_xticks([], minor=True)
+    if min(values) > 0 and max(values) > 10 * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _curves(axes: "Axes", name: str, rows: dict[str, dict[float, float]], over: str) -> None:

@@ -11,8 +11,19 @@ from weightatlas.report import svg
 _AXES = ("x", "y", "z")
 
 
+def inside(points: np.ndarray) -> np.ndarray:
+    """Bring points beyond the middle 96 % and a quarter of their range on each side to that border.
+
+    Args:
+        points: Shape `(points, 2)`.
+    """
+    low, high = np.quantile(points, [0.02, 0.98], axis=0)
+    margin = 0.25 * (high - low)
+    return points.clip(low - margin, high + margin)
+
+
 def draw_maps(path: str | Path, label: str) -> str:
-    """Draw a table of points as an SVG element.
+    """Draw a table of points as an SVG element; points far from all others stand at the edge.
 
     Args:
         path: CSV with the columns method, zoo, x, y, z.
@@ -25,10 +36,11 @@ def draw_maps(path: str | Path, label: str) -> str:
     with svg.style():
         figure, panels = svg.panels(len(methods) * 3, 8.4, 2.5 * len(methods) + 0.4, 3)
         for place, axes in enumerate(panels):
-            method, (across, up) = methods[place // 3], views[place % 3]
+            method, view = methods[place // 3], views[place % 3]
+            mine = [row for row in rows if row["method"] == method]
+            every = inside(np.array([[float(row[axis]) for axis in view] for row in mine]))
             for number, zoo in enumerate(zoos):
-                own = [row for row in rows if (row["method"], row["zoo"]) == (method, zoo)]
-                points = np.array([[float(row[across]), float(row[up])] for row in own]).reshape(-1, 2)
+                points = every[[row["zoo"] == zoo for row in mine]]
                 color = svg.SERIES[number % len(svg.SERIES)]
                 axes.plot(*points.T, "o", color=color, markersize=3, alpha=0.75, markeredgewidth=0, label=zoo)
             axes.set(xticks=[], yticks=[], title=method if place % 3 == 0 else "")
