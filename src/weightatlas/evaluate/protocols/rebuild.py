@@ -34,6 +34,8 @@ from weightatlas.runtime import generator_of, key_of
 from weightatlas.weights.batch import Weights, weights_of
 
 NAMES = {"activation_sparse": "sparse activation"}  # rows whose names differ from their encoder's
+LIMITS = {"smoke": 8, "laptop": 128, "paper": None}  # test networks that are rebuilt
+IMAGES = {"smoke": 128, "laptop": 1024, "paper": 1024}  # that activation codes run networks on
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +147,8 @@ def rebuild_records(
         tier: Size of the run.
         bench: Name of the bench in the records.
     """
-    limits = {"smoke": 8, "laptop": 128, "paper": None}
     config = RefineConfig(steps=10 if tier == "smoke" else 100, seed=seed)
-    trial, about = trial_of(stage, limits[tier]), stage.about(bench, seed)
+    trial, about = trial_of(stage, LIMITS[tier]), stage.about(bench, seed)
     if encoder_name == "trivial":
         found = trial.reference.records(**about)
         numbers = int(stage.spec.params / 1.8)
@@ -156,8 +157,8 @@ def rebuild_records(
                 found += part.records(**about)
         return found
     makers: Mapping[str, Callable[[], Autoencoder]] = {
-        "activation": lambda: activation_encoder(stage, images=1024, seed=seed),
-        "activation_sparse": lambda: sparse_encoder(stage, images=1024, seed=seed),
+        "activation": lambda: activation_encoder(stage, images=IMAGES[tier], seed=seed),
+        "activation_sparse": lambda: sparse_encoder(stage, images=IMAGES[tier], seed=seed),
         "pca": lambda: pca_encoder(stage),
         "sane": lambda: sane_encoder(
             stage, seed, stage.cache / f"{bench}-sane-{tier}-{seed}", 1 if tier == "smoke" else None
@@ -172,9 +173,8 @@ def rebuild_records(
 
 def learned_records(stage: Stage, seed: int, tier: str, bench: str = "rebuild") -> list[Record]:
     """Write the records of activation codes refined by steps learned on training networks."""
-    limits = {"smoke": 8, "laptop": 128, "paper": None}
     config = RefineConfig(steps=10 if tier == "smoke" else 100, seed=seed)
-    trial, encoder = trial_of(stage, limits[tier]), activation_encoder(stage, images=1024, seed=seed)
+    trial, encoder = trial_of(stage, LIMITS[tier]), activation_encoder(stage, images=IMAGES[tier], seed=seed)
     pool, train = stage.pool.inputs, stage.train_values
 
     def sets(turn: int) -> tuple[Chart, Tensor]:
@@ -205,15 +205,16 @@ def size_records(stage: Stage, seed: int, tier: str, bench: str = "rebuild") -> 
 
 def activation_sizes(stage: Stage, trial: Trial, seed: int) -> Iterator[Compressed]:
     """Yield test networks rebuilt from activation codes: exact ones at three ratios, then rounded ones."""
+    images = IMAGES[stage.tier]
     for ratio in (1.8, 3.0, 8.0):
-        encoder = activation_encoder(stage, ratio, images=1024, seed=seed)
+        encoder = activation_encoder(stage, ratio, images=images, seed=seed)
         weights, bits = rebuilt(encoder, None, trial.originals), 32.0 * encoder.budget
         yield Compressed(f"activation 1:{ratio:g}, exact", weights, bits, shared_bits(encoder))
-        sparse = sparse_encoder(stage, ratio, images=1024, seed=seed)
+        sparse = sparse_encoder(stage, ratio, images=images, seed=seed)
         weights, bits = sparse.reconstruct(trial.originals), 32.0 * sparse.code_numbers(stage.spec)
         yield Compressed(f"sparse activation 1:{ratio:g}, exact", weights, bits, shared_bits(sparse))
     # Rounding drops numbers that are not worth a bit, so that a full code can be as small as any.
-    encoders = [activation_encoder(stage, ratio, images=1024, seed=seed) for ratio in (1.0, 1.8)]
+    encoders = [activation_encoder(stage, ratio, images=images, seed=seed) for ratio in (1.0, 1.8)]
     yield from rounded_sizes(stage, trial.originals, encoders, "activation")
 
 
