@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weightatlas.config import Config
-from weightatlas.encoders.base import Encoded, Encoder, encoders, packs
+from weightatlas.encoders.base import Encoded, Encoder, encoders, one_code, packs
 from weightatlas.encoders.magnitudes import Magnitudes
 from weightatlas.encoders.set_blocks import SetEncoder
 from weightatlas.encoders.set_packing import Budget, encode_sets, in_passes, sizes_of
@@ -164,9 +164,7 @@ class Sne(Encoder):
 
     def encode(self, weights: Weights) -> Encoded:
         """Describe networks of one spec by one vector each."""
-        embedding = self.encode_groups([weights])
-        mask = torch.ones(len(embedding), 1, dtype=torch.bool, device=embedding.device)
-        return Encoded(embedding[:, None], mask, embedding)
+        return one_code(self.encode_groups([weights]))
 
     def encode_groups(self, groups: Sequence[Weights]) -> Float[Tensor, "networks dim"]:
         """Describe networks of several specs, group after group, in one pass over all of them."""
