@@ -109,7 +109,7 @@ def examine_tensors(
         if min(rows, tensor.size // max(rows, 1)) > 1:  # A single row has no spectrum to speak of.
             all_numbers += tensor.size
             if spectra:
-                found.append(spectrum_of(tensor.name, values.reshape(networks, tensor.shape[0], -1)))
+                found.append(spectrum_of(tensor.name, values.reshape(networks, rows, -1)))
                 covered += tensor.size * (not torch.isnan(found[-1].effective_rank).all() or not clean.any())
                 findings += _collapsed(found[-1])
     findings += [*starts.whole(networks), *_duplicates(tensors, spec)]

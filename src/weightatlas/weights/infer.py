@@ -12,6 +12,7 @@ from weightatlas.weights.axes import Line, Symbol, axis_of, fix, resolve, unify
 from weightatlas.weights.files.checkpoint import Operation
 from weightatlas.weights.infer_layers import Guess, Reader, Unit
 from weightatlas.weights.infer_names import canonical_order, tree_of
+from weightatlas.weights.infer_parameters import usual_names
 from weightatlas.weights.infer_units import Builder
 from weightatlas.weights.infer_wiring import Wirer
 from weightatlas.weights.spec import NetworkSpec, Role, TensorSpec
@@ -80,14 +81,29 @@ def infer(
         raise SpecError("There are no floating tensors to describe.", todo="Pass a network's state dict.")
     if graph and graph[-1].op == "Output":
         return _followed(shapes, graph)
+    names = usual_names(shapes)
+    shapes = {names[name]: shape for name, shape in shapes.items()}
+    aliases = {names[name]: [names[other] for other in others] for name, others in aliases.items()}
     root = tree_of(shapes)
     reader = Reader(root)
     units = Builder(root, reader).units(root)
     order = canonical_order(tree_of(shapes))
     Wirer(units, reader).wire()
-    spec = _spec(order, reader.lines, reader.roles, aliases, {})
+    spec = _renamed(_spec(order, reader.lines, reader.roles, aliases, {}), names)
     guesses = tuple(dict.fromkeys(reader.guesses))
     return Inferred(spec, guesses, tuple(_summary(unit) for unit in units))
+
+
+def _renamed(spec: NetworkSpec, names: Mapping[str, str]) -> NetworkSpec:
+    """Give tensors back the names they have in the file."""
+    own = {usual: name for name, usual in names.items()}
+    if all(usual == name for usual, name in own.items()):
+        return spec
+    tensors = [
+        tensor.replace(name=own[tensor.name], aliases=tuple(own[alias] for alias in tensor.aliases))
+        for tensor in spec.tensors
+    ]
+    return spec.replace(tensors=tuple(tensors))
 
 
 def _followed(shapes: Mapping[str, tuple[int, ...]], graph: Sequence[Operation]) -> Inferred:
