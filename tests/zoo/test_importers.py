@@ -4,6 +4,7 @@ import json
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,6 +12,7 @@ from torch import nn
 
 from weightatlas.errors import NoCode, ZooError
 from weightatlas.predict import PropertyPredictor
+from weightatlas.relate.inspection import Inspector
 from weightatlas.weights.infer import infer
 from weightatlas.zoo import Zoo
 from weightatlas.zoo.importers.candidates import common
@@ -178,3 +180,17 @@ def test_a_network_that_is_not_understood_is_left_out_and_the_others_are_read(
     assert [path.name for path in done.read] == ["good.pt"]
     reasons = {path.name: reason for path, reason in done.skipped.items()}
     assert "not understood: KeyError: 'strange'" in reasons["strange.pt"]
+
+
+def test_arrays_of_data_are_no_networks(tmp_path: Path) -> None:
+    np.savez(tmp_path / "net.npz", W1=np.ones((4, 3)), b1=np.ones(3))
+    np.savez(tmp_path / "evaluations.npz", results=np.ones((50, 10)), steps=np.arange(50))
+    np.save(tmp_path / "signals.npy", np.ones((20, 8)))
+    done = import_folder(tmp_path, tmp_path / "zoo")
+    assert [path.name for path in done.read] == ["net.npz"]
+    reasons = {path.name: reason for path, reason in done.skipped.items()}
+    assert "'results' (50 × 10)" in reasons["evaluations.npz"]
+    assert set(reasons) == {"evaluations.npz", "signals.npy"}
+    found, failed = Inspector().inspect(sorted(tmp_path.glob("*.np*")))
+    assert [Path(one.file).name for one in found] == ["net.npz"]
+    assert "none is named like the weights" in failed[tmp_path / "signals.npy"]

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weightatlas.errors import WeightAtlasError
+from weightatlas.errors import DataError, WeightAtlasError
 from weightatlas.predict.estimate import Estimate, Estimator
 from weightatlas.progress import track
 from weightatlas.relate.health import Health, examine_tensors, rows_of_numbers
 from weightatlas.relate.tensor_rows import digest_of, dtypes_of, rows_of, statistics_of
 from weightatlas.weights.batch import weights_of
-from weightatlas.weights.family import Family, family_of
+from weightatlas.weights.family import Family, family_of, only_data
 from weightatlas.weights.files import FileReport, StoredNetwork, read_checkpoint
 from weightatlas.weights.infer import Inferred, infer
 from weightatlas.weights.spec import NetworkSpec
@@ -132,6 +132,8 @@ class Inspector:
         """Look at networks; whatever goes wrong with one file, the others are still told about."""
         try:
             self._examine(group)
+        except DataError as error:
+            failed.update((Path(one.file), f"{one.file} {error.what}.") for one in group)
         except Exception as error:
             what = f"was read, but not understood: {type(error).__name__}: {error}"
             failed.update((Path(one.file), f"{one.file} {what}") for one in group)
@@ -160,6 +162,8 @@ class Inspector:
             self.known[first.key] = inferred, family_of(inferred)
         inferred, family = self.known[first.key]
         spec = inferred.spec
+        if reason := only_data(inferred, first.report.format):
+            raise DataError(reason)
         aliased = {alias for tensor in spec.tensors for alias in tensor.aliases}
         if aliased and any(not _shared(one.stored.tensors, spec) for one in group):
             inferred = infer(dict(first.shapes))  # Tied in one file, apart in another.

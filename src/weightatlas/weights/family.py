@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from weightatlas.weights.infer import Inferred
 
+_ARRAYS = ("npy", "npz", "json", "pickle", "hdf5")
 _UP, _DOWN = ("up", "dec", "decoder"), ("down", "enc", "encoder")
 
 
@@ -34,6 +35,31 @@ def family_of(found: Inferred) -> Family:
     """
     depth = sum(layers for _, _, _, layers in found.units)
     return Family(_name(found), depth, found.spec.layout_id[:8])
+
+
+def only_data(found: Inferred, format: str) -> str:
+    """Say why arrays are no network, where a format holds any arrays and no name speaks of weights.
+
+    Example:
+        >>> from weightatlas.weights.infer import infer
+        >>> only_data(infer({"results": (50, 10)}), "npz")
+        "holds arrays, but none is named like the weights of a network: 'results' (50 × 10)"
+        >>> only_data(infer({"W1": (50, 10)}), "npz")
+        ''
+
+    Args:
+        found: What was inferred.
+        format: Kind of file.
+
+    Returns:
+        The reason, or nothing.
+    """
+    tensors = found.spec.tensors
+    if format not in _ARRAYS or any(tensor.role not in ("other", "position") for tensor in tensors):
+        return ""
+    listed = ", ".join(f"'{t.name}' ({' × '.join(map(str, t.shape)) or 'scalar'})" for t in tensors[:3])
+    more = f" and {len(tensors) - 3} more" if len(tensors) > 3 else ""
+    return f"holds arrays, but none is named like the weights of a network: {listed}{more}"
 
 
 def _name(found: Inferred) -> str:

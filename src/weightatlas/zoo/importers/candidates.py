@@ -8,7 +8,7 @@ from torch import Tensor
 
 from weightatlas.errors import SpecError, WeightAtlasError
 from weightatlas.symmetry.verify import without_groups
-from weightatlas.weights.family import family_of
+from weightatlas.weights.family import family_of, only_data
 from weightatlas.weights.files import Operation, StoredNetwork, read_checkpoint
 from weightatlas.weights.infer import Inferred, infer
 from weightatlas.weights.spec import NetworkSpec
@@ -88,17 +88,19 @@ class Chooser:
             state = stored.under(tensor.name for tensor in self.spec.tensors)
             check(state, self.spec, finite=True)
             return Candidate(path, stored, format, state, self.spec)
-        spec = self._infer(stored.tensors, stored.graph)
+        spec = self._infer(stored.tensors, stored.graph, format)
         check(stored.tensors, spec, finite=True)
         return Candidate(path, stored, format, stored.tensors, spec)
 
-    def _infer(self, state: Mapping[str, Tensor], graph: Sequence[Operation]) -> NetworkSpec:
+    def _infer(self, state: Mapping[str, Tensor], graph: Sequence[Operation], format: str) -> NetworkSpec:
         """Infer a layout, once per set of names and shapes, and graph if there is one."""
         shapes = frozenset((name, tuple(t.shape)) for name, t in state.items() if t.is_floating_point())
         key = shapes, tuple(step.model_dump_json() for step in graph)
         if key not in self._inferred:
             self._inferred[key] = infer(state, graph=graph)
         inferred = self._inferred[key]
+        if reason := only_data(inferred, format):
+            raise SpecError(reason)
         aliases = [(t.name, alias) for t in inferred.spec.tensors for alias in t.aliases]
         if any(state[a].data_ptr() != state[b].data_ptr() for a, b in aliases):
             inferred = infer({name: tuple(t.shape) for name, t in state.items() if t.is_floating_point()})
