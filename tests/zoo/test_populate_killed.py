@@ -57,6 +57,7 @@ def driver(name: str, folder: str) -> None:
     populate(Recipe.build(TINY), place / "z", executor=Leaderless(executor(name, place)))  # type: ignore[arg-type]
 
 
+@pytest.mark.timeout(600)  # starts a dozen processes; two clusters for Ray
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["ray", "slurm"])

@@ -15,6 +15,8 @@ from weightatlas.population.forward import Population
 from weightatlas.runtime import pick_device
 from weightatlas.weights.batch import Batch, weights_of
 
+PIECE = 2**22  # numbers looked at together
+
 
 def needed(config: FitConfig | None, encoder: Encoder) -> FitConfig:
     """Return the settings of a training, which only encoders in closed form can do without.
@@ -61,7 +63,9 @@ def _of_data(encoder: Encoder, batch: Batch, part: str) -> list[str]:
         return [f"there are no {part} networks"]
     problems = []
     for group in batch:
-        bad = int((~torch.isfinite(group.values)).any(1).sum())
+        # Piece by piece: the values may be mapped from a file larger than memory.
+        pieces = group.values.split(max(PIECE // max(group.spec.params, 1), 1))
+        bad = sum(int((~torch.isfinite(piece)).any(1).sum()) for piece in pieces)
         if bad:
             problems.append(
                 f"{bad} of {len(group)} {part} networks hold NaN or infinite weights; leave them out"

@@ -66,6 +66,30 @@ def as_batch(data: Any) -> Batch:
     raise DataError(f"Cannot train on a {type(data).__name__}: pass a zoo, a Batch or Weights.")
 
 
+ENOUGH = 2**26  # numbers from which scaling, PCA and statistics are learned: 256 MB, a few times held
+
+
+def thinned(batch: Batch, numbers: int = ENOUGH) -> Batch:
+    """Return the batch, or evenly spread networks of it if it holds more numbers than closed forms need.
+
+    Args:
+        batch: Training networks, possibly mapped from a file larger than memory.
+        numbers: Weights of all networks together, at most.
+    """
+    total = sum(group.values.numel() for group in batch)
+    if total <= numbers:
+        return batch
+    groups: list[Weights] = []
+    places = []
+    for group in batch:
+        kept = max(int(len(group) * numbers / total), min(len(group), 2))
+        rows = torch.linspace(0, len(group) - 1, kept).round().long()
+        before = sum(len(other) for other in groups)
+        places.append(group.rows[rows])
+        groups.append(Weights(group.values[rows], group.spec, torch.arange(before, before + kept)))
+    return Batch(tuple(groups), {name: label[torch.cat(places)] for name, label in batch.labels.items()})
+
+
 def moved(batch: Batch, device: torch.device) -> Batch:
     """Copy the networks and labels of a batch to a device."""
     labels = {name: torch.as_tensor(label).to(device) for name, label in batch.labels.items()}

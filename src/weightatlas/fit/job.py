@@ -86,7 +86,7 @@ def run_job(job: FitJob) -> dict[str, Any]:
         budget, training = memory_budget(), job.training
     if training is not None:
         training = training.replace(targets_mb=min(training.targets_mb, budget / 4))
-    place = job.out / "training.rows"
+    place, held = job.out / "training.rows", job.out / "validation.rows"
     result = fit(
         encoder,
         processes.main_first(lambda: within(whole.split("train"), place, budget / 4)),
@@ -94,7 +94,7 @@ def run_job(job: FitJob) -> dict[str, Any]:
         job.out,
         queries=QueryPool(whole.task(), job.query_source) if job.executes else None,
         population=whole.population() if job.executes else None,
-        validation=whole.split("val"),
+        validation=processes.main_first(lambda: within(whole.split("val"), held, budget / 4)),
         about={"init_seed": job.init_seed},
     )
     last = {name: value for name, value in (result.history or [{}])[-1].items() if name != "step"}

@@ -9,6 +9,7 @@ from weightatlas.atomic import write_text
 from weightatlas.config import as_yaml
 from weightatlas.encoders.base import Encoder, settings_of
 from weightatlas.encoders.io import save_pretrained
+from weightatlas.fit.feed import thinned
 from weightatlas.objectives.composite import Composite, LossConfig, build_loss
 from weightatlas.weights.batch import Batch
 
@@ -39,7 +40,7 @@ class FitResult:
 def closed_form(encoder: Encoder, batch: Batch, out: Path | None) -> FitResult:
     """Fit an encoder without trainable parameters: adapting it is all there is to do."""
     started = time.monotonic()
-    encoder.adapt(batch)
+    encoder.adapt(thinned(batch))
     if out is not None:
         write_text(out / "config.yaml", as_yaml(settings_of(encoder)))
         save_pretrained(encoder, out / "encoder")

@@ -15,7 +15,7 @@ from weightatlas.errors import RunError
 from weightatlas.fit.best import Best
 from weightatlas.fit.clock import Clock
 from weightatlas.fit.config import FitConfig
-from weightatlas.fit.feed import Order, Queries, TargetFeed, labels_at, moved, own_pieces
+from weightatlas.fit.feed import Order, Queries, TargetFeed, labels_at, moved, own_pieces, thinned
 from weightatlas.fit.interrupt import polite_interrupts
 from weightatlas.fit.result import FitResult
 from weightatlas.fit.schedule import factor
@@ -98,7 +98,7 @@ class Run:
         with self.processes.shared():
             saved = None if self.out is None else read_progress(self.out)
             if saved is None:
-                self.training.encoder.adapt(self.batch)
+                self.training.encoder.adapt(thinned(self.batch))
             else:
                 self._resume(self.out or Path(), saved, optimizer)
         self._agree()

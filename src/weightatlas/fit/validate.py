@@ -47,7 +47,7 @@ class Validation:
             generator = generator_of(config.seed, "validation queries")
             inputs = queries.sample(min(QUERIES, len(queries.inputs)), generator)[1]
             self.inputs = inputs
-            self.targets = training.population.outputs_no_grad(batch.groups[0].values, inputs)
+            self.targets = self._kept(batch.groups[0].values, inputs)
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:
@@ -66,6 +66,15 @@ class Validation:
             answers += [(part.to(self.batch.groups[0].values.device), labels) for part, labels in answer]
         means = {name: total / len(self.batch) for name, total in sums.items()}
         return {f"val/{name}": value for name, value in {**means, **self._scores(answers)}.items()}
+
+    def _kept(self, values: Tensor, inputs: Tensor) -> Tensor | None:
+        """Outputs of the originals, or none if they are larger than a cache may be."""
+        population = self.training.population
+        assert population is not None
+        classes = population.outputs_no_grad(values[:16], inputs[:64]).shape[2:].numel()
+        if len(values) * len(inputs) * classes * 4 / 2**20 > self.config.targets_mb:
+            return None
+        return population.outputs_no_grad(values, inputs)
 
     def _measured(
         self, pieces: list[tuple[int, Tensor]]
@@ -110,14 +119,18 @@ class Validation:
         plain = ViewConfig(permute="second" if loss.labels else self.config.views.permute)
         views = [make_views(part, plain, loss.views, generator) for part in parts]
         labels = labels_at(self.batch, loss.labels, pieces)
-        if self.targets is None or self.inputs is None:
+        executes = self.training.population
+        if executes is None or self.inputs is None:
             step = self.training.step(views, labels=labels)
             return step, loss(step)
-        targets = self.targets[rows.to(self.targets.device)]
+        if self.targets is None:
+            targets = executes.outputs_no_grad(parts[0].values, self.inputs)
+        else:
+            targets = self.targets[rows.to(self.targets.device)]
         step = self.training.step(views, queries=self.inputs, targets=targets, labels=labels)
         terms = loss(step)
-        encoder, population = self.training.encoder, self.training.population
-        if population is None or not isinstance(encoder, Autoencoder):
+        encoder = self.training.encoder
+        if not isinstance(encoder, Autoencoder):
             return step, terms
-        outputs = population.outputs_no_grad(encoder.reconstruct(parts[0]), self.inputs)
+        outputs = executes.outputs_no_grad(encoder.reconstruct(parts[0]), self.inputs)
         return step, {**terms, "agreement": (outputs.argmax(-1) == targets.argmax(-1)).float().mean()}

@@ -109,7 +109,10 @@ class Population:
         if graded not in self._engines:
             options = {"network": self.network, "spec": self.spec, "workers": self.workers}
             if self.engine_name == "auto":
-                self._engines[graded] = fastest(options, weights, inputs, shared, graded)
+                # Gradients keep activations whatever is timed; without them the sample too fits the budget.
+                rows, queries = self.pieces(len(weights), inputs if shared else inputs[0])
+                largest = LARGEST if graded else min(LARGEST, rows * queries)
+                self._engines[graded] = fastest(options, weights, inputs, shared, graded, largest)
             else:
                 self._engines[graded] = engines.create(self.engine_name, **options)
         return self._engines[graded]
@@ -130,7 +133,14 @@ def _check_names(network: nn.Module, spec: NetworkSpec) -> None:
         raise SpecError(f"The network lacks what its spec names, or has other shapes: {', '.join(wrong)}.")
 
 
-def fastest(options: dict[str, Any], weights: Tensor, inputs: Tensor, shared: bool, graded: bool) -> Engine:
+def fastest(
+    options: dict[str, Any],
+    weights: Tensor,
+    inputs: Tensor,
+    shared: bool,
+    graded: bool,
+    largest: int = LARGEST,
+) -> Engine:
     """Time all engines on a sample of a call and return the fastest; what they compute is the same.
 
     Engines that are close meet again on a larger sample: a call may not fit the cache as a small one does.
@@ -141,6 +151,7 @@ def fastest(options: dict[str, Any], weights: Tensor, inputs: Tensor, shared: bo
         inputs: What they are run on.
         shared: Whether all networks see the same inputs.
         graded: Whether to time the backward pass too.
+        largest: Queries of all networks in a sample, at most.
     """
     made: dict[str, Engine] = {}
     for name in engines.names():
@@ -153,6 +164,8 @@ def fastest(options: dict[str, Any], weights: Tensor, inputs: Tensor, shared: bo
     whole = len(inputs) if shared else inputs.shape[1]
     queries = min(whole, QUERIES)
     rows = min(16 * options["workers"], max(TIMED // max(queries, 1), 2 * options["workers"]), len(weights))
+    rows = max(min(rows, largest // max(queries, 1)), 1)
+    queries = max(min(queries, largest // rows), 1)
     clock = clock_for(weights.device, options["workers"])
     while True:
         sample = _sample(weights, inputs, shared, rows, queries)
@@ -164,19 +177,22 @@ def fastest(options: dict[str, Any], weights: Tensor, inputs: Tensor, shared: bo
         best, seconds = race(laps, clock=clock)
         log.info("population engine %s: %s", best, {name: f"{1e3 * s:.2f} ms" for name, s in seconds.items()})
         made = {name: engine for name, engine in made.items() if seconds[name] < BEHIND * seconds[best]}
-        grown = _grown(rows, queries, (len(weights), whole), SECONDS / max(seconds[best], 1e-6))
+        factor = SECONDS / max(seconds[best], 1e-6)
+        grown = _grown(rows, queries, (len(weights), whole), factor, largest)
         if len(made) == 1 or grown == (rows, queries):
             return made[best]
         rows, queries = grown
 
 
-def _grown(rows: int, queries: int, most: tuple[int, int], factor: float) -> tuple[int, int]:
+def _grown(
+    rows: int, queries: int, most: tuple[int, int], factor: float, largest: int = LARGEST
+) -> tuple[int, int]:
     """Enlarge a sample towards the call, so that it takes at most `factor` times as long.
 
     Returns:
         Networks and queries; those given if the call is hardly larger or the time does not suffice.
     """
-    factor = min(factor, LARGEST / (rows * queries))
+    factor = min(factor, largest / (rows * queries))
     more = min(int(queries * max(factor, 1)), most[1])
     wide = min(int(rows * max(factor * queries / more, 1)), most[0])
     return (wide, more) if wide * more >= 2 * rows * queries else (rows, queries)

@@ -9,6 +9,7 @@ from weightatlas.predict.features import splits_of
 from weightatlas.predict.finetune import Finetuned, Finetuning
 from weightatlas.predict.property import PropertyPredictor
 from weightatlas.runtime import memory_budget
+from weightatlas.weights.batch import Batch
 from weightatlas.zoo.mapped import within
 
 
@@ -57,13 +58,18 @@ def run_property_job(job: PropertyJob) -> dict[str, Any]:
     with processes.shared():
         encoder, whole = job.prepared()
         known = splits_of(whole)
-        held = whole.split("val").batch(job.properties) if "val" in known else None
         budget = memory_budget()
-    networks, place = whole.split("train") if "train" in known else whole, job.out / "training.rows"
-    data = processes.main_first(lambda: within(networks, place, budget / 4, job.properties))
+    networks = {"training": whole.split("train") if "train" in known else whole}
+    networks |= {"validation": whole.split("val")} if "val" in known else {}
+
+    def read() -> dict[str, Batch]:
+        places = {part: job.out / f"{part}.rows" for part in networks}
+        return {part: within(own, places[part], budget / 4, job.properties) for part, own in networks.items()}
+
+    data = processes.main_first(read)
     tuning = job.tuning if job.training is None else job.tuning.replace(fit=job.training)
     predictor = PropertyPredictor(encoder, seed=job.init_seed, finetune=tuning)
-    predictor.fit(data, job.properties, held, out=job.out)
+    predictor.fit(data["training"], job.properties, data.get("validation"), out=job.out)
     found = predictor.fitted_
     assert isinstance(found, Finetuned)
     with processes.shared():
