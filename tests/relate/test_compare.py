@@ -146,3 +146,11 @@ def test_the_measured_null_comes_with_the_package():
     null = Null.default()
     assert null.pairs >= 1000
     assert compare(BASE, OTHER, SPEC).state == "independent"
+
+
+def test_equal_layouts_without_certain_units_are_not_called_different_architectures():
+    from weightatlas.weights.infer import infer
+
+    spec = infer({"a.weight": (4, 3), "b.weight": (5, 3)}).spec
+    first, second = torch.randn(2, spec.params, generator=torch.Generator().manual_seed(0))
+    assert compare(first, second, spec, spec).why.startswith("No layer has hidden units that are certain")

@@ -106,8 +106,13 @@ def compare(
         return Relation("identical", p_value=0.0, p_stored=0.0, p_matched=0.0, score=1.0)
     forms = canonical_form(raw[0][None], specs[0]), canonical_form(raw[1][None], specs[1])
     if not comparable(*forms):
-        why = "architectures differ in more than the head" if other else "no layer has hidden units"
-        return Relation("undecided", why=f"The {why}; weights cannot be compared unit by unit.")
+        same = forms[0].body.layout_id == forms[1].body.layout_id
+        why = (
+            "No layer has hidden units that are certain"
+            if same
+            else "The architectures differ in more than the head"
+        )
+        return Relation("undecided", why=f"{why}; weights cannot be compared unit by unit.")
     flips = forms[0].spec if specs[0].graph is not None else None
     found = evidence(forms[1].bodies, forms[0].bodies[0], forms[0].body, flips)
     return judge(raw, specs, forms, found, null or Null.default())
