@@ -35,7 +35,7 @@ SCRIPTS = {  # name -> seconds it may take
     "latent": 60,
     "kinship": 90,
     "forward": 90,
-    "autoencoder": 120,
+    "autoencoder": 180,
     "netspace": 60,
     "encoders": 90,
     "population": 500,
