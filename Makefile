@@ -6,7 +6,7 @@ OUT ?= runs/quickstart
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-WORKERS ?= 2
+WORKERS ?= 3
 MINUTES ?= 10
 
 # pip of the outer Python installs into the environment, so that ensurepip is not needed;

@@ -64,7 +64,7 @@ def test_close_engines_meet_again_on_a_larger_sample(monkeypatch: pytest.MonkeyP
     network, spec = make("plain")
     weights, seen = torch.randn(40, spec.params), []
 
-    def fake(laps: Mapping[str, partial], clock: object) -> tuple[str, dict[str, float]]:
+    def fake(laps: Mapping[str, partial], rounds: int, clock: object) -> tuple[str, dict[str, float]]:
         seen.append({name: tuple(len(x) for x in lap.args[1:3]) for name, lap in laps.items()})
         small = {"vmap": 1e-3, "batched": 1.5e-3}  # vmap wins while its numbers fit the cache
         large = {"vmap": 9.0, "batched": 4.0}

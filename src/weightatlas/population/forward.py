@@ -14,16 +14,14 @@ from weightatlas.population import images as images  # registers the engines
 from weightatlas.population.engines import Engine, engines
 from weightatlas.population.operations import NoProgram
 from weightatlas.population.prepare import activation_numbers
-from weightatlas.population.race import BEHIND, clock_for, race
+from weightatlas.population.race import BEHIND, ROUNDS, clock_for, race
 from weightatlas.runtime import memory_budget
 from weightatlas.weights.spec import NetworkSpec
 
 log = logging.getLogger("weightatlas")
 QUERIES, TIMED = 256, 4096  # queries, and queries of all networks together, on which engines are timed first
-LARGEST, SECONDS = (
-    2**16,
-    0.5,
-)  # queries of all networks in the largest sample, and what one lap on it may take
+FINAL = 2  # rounds on larger samples, where differences are large
+LARGEST, SECONDS = 2**16, 0.25  # queries of all networks in the largest sample, and what a lap on it may take
 
 
 class Population:
@@ -167,6 +165,7 @@ def fastest(
     rows = max(min(rows, largest // max(queries, 1)), 1)
     queries = max(min(queries, largest // rows), 1)
     clock = clock_for(weights.device, options["workers"])
+    rounds = ROUNDS
     while True:
         sample = _sample(weights, inputs, shared, rows, queries)
         laps: dict[str, Callable[[], None]] = {
@@ -174,14 +173,14 @@ def fastest(
         }
         for lap in laps.values():
             lap()
-        best, seconds = race(laps, clock=clock)
+        best, seconds = race(laps, rounds, clock)
         log.info("population engine %s: %s", best, {name: f"{1e3 * s:.2f} ms" for name, s in seconds.items()})
         made = {name: engine for name, engine in made.items() if seconds[name] < BEHIND * seconds[best]}
         factor = SECONDS / max(seconds[best], 1e-6)
         grown = _grown(rows, queries, (len(weights), whole), factor, largest)
         if len(made) == 1 or grown == (rows, queries):
             return made[best]
-        rows, queries = grown
+        (rows, queries), rounds = grown, FINAL
 
 
 def _grown(
