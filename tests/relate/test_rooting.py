@@ -23,3 +23,8 @@ def test_averages_keep_their_place() -> None:
     assert rooted([None, 0, 0, None], np.zeros((4, 4)), fixed={3}) == [None, 0, 0, None]
     assert rooted([1, None, None, 3], np.zeros((4, 4)), fixed={3}) == [1, None, None, 3]
     assert rooted([None] * 3, np.zeros((3, 3))) == [None] * 3
+
+
+def test_children_of_an_average_stay_below_it() -> None:
+    """An average has found its parents already, so nothing above it can be turned."""
+    assert rooted([None, 0, 0, 2, 3, 3, 3], FREE, fixed={2}) == [None, 0, 0, 2, 3, 3, 3]

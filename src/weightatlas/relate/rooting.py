@@ -15,7 +15,8 @@ def rooted(
     Which of two networks was trained further cannot be seen, so the cheapest forest may hang a family from a
     leaf. Where every new network is made from a random older one, a tree of n nodes can grow from a root in
     n! / (product of the sizes of its subtrees) orders (Shah & Zaman, 2011: rumor centrality): founders stand
-    in the middle. Taken is the root with the smallest cost of arcs minus the logarithm of that number.
+    in the middle. Taken is the root with the smallest cost of arcs minus the logarithm of that number; of
+    equals, the one it has. What hangs below an average stays there, since the average was made before it.
 
     Example:
         >>> import numpy as np
@@ -25,7 +26,7 @@ def rooted(
     Args:
         parents: Parent of each node, or none.
         costs: `costs[parent, child]` in nats; infinite where there is no arc.
-        fixed: Nodes whose arc is not turned and that found no family, such as averages of two.
+        fixed: Nodes whose parents are known otherwise, such as averages of two.
     """
     near: list[set[int]] = [set() for _ in parents]
     for child, parent in enumerate(parents):
@@ -36,13 +37,11 @@ def rooted(
     for start in range(len(parents)):
         if start in done or not near[start]:
             continue
-        family = sorted(
-            _hung(near, start), key=lambda node: parents[node] is not None
-        )  # of equals, the old root
+        family = sorted(_hung(near, start), key=lambda node: parents[node] is not None)
         done |= set(family)
-        trees = [_hung(near, root) for root in family if root not in fixed]
-        best = min(trees, key=lambda tree: _cost(tree, costs), default={})
-        found = [best.get(node, old) if node not in fixed else old for node, old in enumerate(found)]
+        if not any(node in fixed for node in family):
+            best = min((_hung(near, root) for root in family), key=lambda tree: _cost(tree, costs))
+            found = [best.get(node, old) for node, old in enumerate(found)]
     return found
 
 
