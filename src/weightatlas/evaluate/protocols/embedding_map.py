@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from weightatlas.predict.finetune import Finetuned
 from weightatlas.results import Kind, Record
 
 BENCH = "embedding_map"
+log = logging.getLogger("weightatlas")
 STATISTICS = "layer statistics"
 COLUMNS = ("zoo told by neighbors", "variance between zoos")
 VIEWS = ("x", "y", "z")
@@ -96,9 +98,12 @@ def measured(there: Crossing, method: str, seed: int, path: Path | None) -> list
     """Embed the networks of all zoos with one method, measure and map; nothing if it refuses them."""
     settings: Any = there.settings
     places = [(settings.networks[0], task) for task in settings.tasks]
+    for place in places:
+        there.zoo(place)  # what is wrong with the data is no refusal of the method
     try:
         parts = embeddings(there, method, places, seed)
-    except (SpecError, DataError):
+    except (SpecError, DataError) as error:
+        log.warning("%s is left out: %s", method, error)
         return []
     zoo = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     points = standardized(torch.cat(parts)).numpy()

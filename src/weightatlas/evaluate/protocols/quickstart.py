@@ -191,10 +191,8 @@ def _generate(story: Story, size: Size, seed: int) -> None:
     generator = generator_of("quickstart", seed)
     trivial = trivial_sets(anchors, size.generated, generator, stage.spec)
     pool, config = stage.pool.inputs, RefineConfig(steps=size.steps, seed=seed)
-    outputs, source = (
-        stage.population.outputs_no_grad(anchors, pool),
-        generator_of("quickstart imitation", seed),
-    )
+    outputs = stage.population.outputs_no_grad(anchors, pool)
+    source = generator_of("quickstart imitation", seed)
     ours, fresh = imitators(stage.population, anchors, outputs, pool, size.generated, source, config)
     trivial["fresh networks that imitate"] = fresh
     sets: dict[str, Float[Tensor, "networks params"]] = {}
