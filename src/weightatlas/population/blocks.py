@@ -78,6 +78,7 @@ class Block:
         self.members = None
         if min(counts) < images:
             self.members = shuffles(stream(self.keys, "members"), images)
+            self.members[self.counts == images] = torch.arange(images, device=device)  # as without companions
 
     def order(self, epoch: int, images: int) -> Int[Tensor, "networks images"]:
         """Draw the order in which each network sees its images in an epoch."""
@@ -92,9 +93,8 @@ class Block:
         if self.members is None:
             return None
         inside = torch.arange(images, device=self.keys.device) < self.counts[:, None]
-        return torch.zeros(inside.shape, device=inside.device).scatter_(
-            1, self.members, inside.float() / self.counts[:, None]
-        )
+        weights = inside.double() / self.counts[:, None]
+        return torch.zeros_like(weights).scatter_(1, self.members, weights)
 
     def masks(
         self, epoch: int, step: int, active: int, shapes: Mapping[str, tuple[int, ...]]

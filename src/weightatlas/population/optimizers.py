@@ -37,13 +37,13 @@ class Optimizer(ABC):
         self.weights, self.lr, self.decay, self.momentum = weights, lr, weight_decay, momentum
         self.keep = None if trainable is None else trainable.to(weights)
         self.decays, self.moves = bool((weight_decay != 0).any()), bool((momentum != 0).any())
-        self.count = 0
+        self.count = torch.zeros(len(weights), 1, dtype=torch.float64, device=weights.device)  # steps taken
 
     @torch.no_grad()
     def step(self, gradient: Float[Tensor, "active params"]) -> None:
         """Update the first `active` rows; `gradient` may be overwritten."""
-        self.count += 1
         active = len(gradient)
+        self.count[:active] += 1
         change = self.change(gradient, self.weights[:active], active)
         if self.keep is not None:
             change.mul_(self.keep)
@@ -91,9 +91,9 @@ class Adam(Optimizer):
         second = (
             self.second[:active].mul_(self.betas[1]).addcmul_(gradient, gradient, value=1 - self.betas[1])
         )
-        corrections = [1 - beta**self.count for beta in self.betas]
-        scale = torch.sqrt(second, out=gradient).mul_(corrections[1] ** -0.5).add_(self.epsilon)
-        change = torch.div(first, scale, out=gradient).mul_(self.lr[:active] / corrections[0])
+        begun, seen = (1 - beta ** self.count[:active] for beta in self.betas)  # own steps of each network
+        scale = torch.sqrt(second, out=gradient).mul_((seen**-0.5).to(weights)).add_(self.epsilon)
+        change = torch.div(first, scale, out=gradient).mul_(self.lr[:active] / begun.to(weights))
         if self.decoupled and self.decays:
             change.addcmul_(self.lr[:active] * self.decay[:active], weights)
         return change
