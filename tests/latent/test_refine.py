@@ -29,6 +29,20 @@ def test_refinement_approaches_the_original_on_new_images(name: str) -> None:
     assert error[1] < 0.9 * error[0]
 
 
+def test_the_decoder_is_left_as_it_was_and_keeps_no_gradient() -> None:
+    _, network, spec, values = made("digits_cnn", count=2)
+    coder = create_encoder("sane", spec, latent=4, dim=8, heads=2, layers=1)
+    coder.adapt(batch_of(values, spec))
+    before = {name: tensor.clone() for name, tensor in coder.state_dict().items()}
+    queries = torch.randn(32, 1, 8, 8)
+    population = Population(network, spec, engine="vmap")
+    chart = chart_of(coder, weights_of(values, spec))  # type: ignore[arg-type]
+    found = refine(chart, population, population(values, queries), queries, RefineConfig(steps=2, batch=16))
+    assert not torch.equal(found.positions, chart.start)
+    assert all(parameter.grad is None for parameter in coder.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in coder.state_dict().items())
+
+
 def test_networks_do_not_depend_on_companions() -> None:
     _, network, spec, values = made("digits_cnn", count=3)
     population = Population(network, spec, engine="vmap")

@@ -48,7 +48,7 @@ class Refined:
     Args:
         weights: Shape `(networks, params)`.
         positions: Chart positions behind them, shape `(networks, free)`.
-        losses: Mean loss over networks after each step.
+        losses: Mean loss over networks where each step begins, on its queries.
     """
 
     weights: Float[Tensor, "networks params"]
@@ -89,10 +89,9 @@ def refine(
     with threads(1), track(config.steps, "Refining codes") as bar:
         for step in range(1, config.steps + 1):
             index = draw(len(queries), config, step).to(queries.device)
-            optimizer.zero_grad()
             outputs = population(chart.decode(x), queries[index])
             loss = distance(outputs, targets[:, index], config.loss)
-            loss.sum().backward()
+            (x.grad,) = torch.autograd.grad(loss.sum(), x)  # not backward(): the decoder keeps no gradient
             optimizer.step()
             schedule.step()
             losses.append(float(loss.mean().detach()))
