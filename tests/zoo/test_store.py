@@ -15,6 +15,7 @@ import torch
 from weightatlas.atomic import write_bytes
 from weightatlas.errors import FileError, ZooError
 from weightatlas.zoo import Zoo
+from weightatlas.zoo.header import check_folder
 from weightatlas.zoo.index import load_index
 from weightatlas.zoo.populate import populate
 from weightatlas.zoo.store import (
@@ -183,6 +184,8 @@ def test_wrong_stored_metrics_are_found(copy: Path) -> None:
 def test_not_a_zoo(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="not a zoo"):
         Zoo.open(tmp_path / "nothing")
+    (tmp_path / ".zoo.json.0123abcd.tmp").write_text("{")  # what a run leaves that was killed at once
+    check_folder(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ZooError, match=r"holds notes\.txt"):
         populate(tiny(), tmp_path)
@@ -235,3 +238,13 @@ def test_diverged_networks_are_kept_apart(copy: Path) -> None:
     assert len(Zoo.open(copy, diverged=True)) == 34
     assert zoo.verify(sample=0).ok
     assert json.loads((copy / "zoo.json").read_text())["format"] == 1
+
+
+def test_a_shard_without_a_value_leaves_the_numbers_of_others_numbers() -> None:
+    tables = [Table.of({"std": [None, None], "name": [None, None]}), Table.of({"std": [0.5], "name": [None]})]
+    joined = Table.concat(tables)
+    assert np.array_equal(joined.column("std"), [np.nan, np.nan, 0.5], equal_nan=True)
+    assert joined.column("name").tolist() == [None] * 3
+    again = Table.concat([Table.from_bytes(joined.to_bytes(), "joined"), Table.of({"name": ["x"]})])
+    assert again.column("name").tolist() == [None] * 3 + ["x"]
+    assert again.column("std").dtype == np.float64

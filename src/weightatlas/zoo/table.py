@@ -37,9 +37,18 @@ class Table:
 
     @classmethod
     def concat(cls, tables: Iterable["Table"]) -> "Table":
-        """Stack tables; columns that one of them lacks become empty there."""
-        frames = [table.frame for table in tables]
-        return cls(pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame())
+        """Stack tables; columns that one of them lacks become empty there.
+
+        A column without any value in one table does not turn the numbers of another into text.
+        """
+        frames = [
+            table.frame.with_columns(
+                column.cast(pl.Null) for column in table.frame if column.null_count() == len(column)
+            )
+            for table in tables
+        ]
+        joined = pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
+        return cls(joined.with_columns(_series(column.name, column) for column in joined))
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> "Table":
