@@ -121,10 +121,14 @@ def check_folder(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise FileError(f"{folder} is a file, a zoo needs a folder.", todo="Choose another folder.")
-    if folder.is_dir() and any(folder.iterdir()) and not has_header(folder):
-        names = ", ".join(sorted(path.name for path in folder.iterdir())[:3])
+    if not folder.is_dir() or has_header(folder):
+        return
+    # A run killed while it wrote its first file leaves a temporary one behind, and may be started again.
+    names = sorted(path.name for path in folder.iterdir() if not path.match(f".{_NAME}.*.tmp"))
+    if names:
         raise ZooError(
-            f"{folder} is not empty and not a zoo; it holds {names}.", todo="Choose an empty or new folder."
+            f"{folder} is not empty and not a zoo; it holds {', '.join(names[:3])}.",
+            todo="Choose an empty or new folder.",
         )
 
 
