@@ -47,7 +47,7 @@ CASES = {
 
 def run(network: nn.Module, spec, values, inputs):
     with torch.no_grad():
-        return functional_call(network.double(), unflatten(values[0], spec), (inputs,))
+        return functional_call(network.double().eval(), unflatten(values[0], spec), (inputs,))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -142,6 +142,45 @@ class Turned(nn.Module):
         return nn.functional.linear(x, self.first.weight.T)
 
 
+class Random(nn.Module):
+    """Reads with a matrix that is a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 5), nn.Linear(4, 2)
+        self.register_buffer("matrix", torch.randn(4, 5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(nn.functional.linear(torch.relu(self.first(x)), self.matrix)))
+
+
+class OneNorm(nn.Module):
+    """Norms two layers with one norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.inner, self.last = nn.Linear(3, 5), nn.Linear(5, 5), nn.Linear(5, 2)
+        self.norm = nn.BatchNorm1d(5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(self.first(x)))
+        return self.last(torch.relu(self.norm(self.inner(x))))
+
+
+class MadeScale(nn.Module):
+    """Multiplies by a scale that is computed, and adds a shift that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last, self.norm = nn.Linear(3, 5), nn.Linear(5, 2), nn.BatchNorm1d(5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n = self.norm
+        moments = n.running_mean, n.running_var
+        x = nn.functional.batch_norm(self.first(x), *moments, n.weight * 2, n.bias)
+        return self.last(torch.relu(x))
+
+
 class Between(nn.Module):
     def __init__(self, between) -> None:
         super().__init__()
@@ -155,6 +194,9 @@ class Between(nn.Module):
     ("network", "count"),
     [
         (Turned(), 0),
+        (Random(), 2),
+        (OneNorm(), 0),
+        (MadeScale(), 0),
         (Between(lambda h: 1 / h), 0),
         (Between(lambda h: torch.div(h, 0.1, rounding_mode="floor")), 0),
         (Between(lambda h: h / 0.1), 1),
@@ -163,7 +205,7 @@ class Between(nn.Module):
 )
 def test_factors_pass_only_where_they_can_be_undone(network, count):
     spec = spec_of(network, (3,))
-    values = torch.randn(1, spec.params, dtype=torch.float64)
+    values = torch.rand(1, spec.params, dtype=torch.float64) + 0.1
     inputs = torch.randn(4, 3, dtype=torch.float64)
     assert len(scalings_of(spec)) == count
     moved = rescale(values, sample_factors(spec, 1), spec)

@@ -144,7 +144,7 @@ class _Lines:
         numbers = [value for value in node.attributes.values() if isinstance(value, int | float)]
         if node.op in _LAYERS:
             self._layer(node, inputs[0], own)
-        elif node.op == "batch_norm" and len(node.tensors) > 2:
+        elif node.op == "batch_norm" and len(node.tensors) > 2 and self._alone(node):
             inputs[0].restrict(False, False)
             own.uses += [Use(t, 0, 1) for t in node.tensors if self.spec.tensors[t].role.startswith("norm")]
         elif node.op == "add" and len(inputs) == 2 and not numbers:
@@ -160,12 +160,15 @@ class _Lines:
     def _layer(self, node: Node, source: _Line, own: _Line) -> None:
         """A layer multiplies its outputs and undoes the factors of its inputs."""
         own.uses += [Use(tensor, 0, 1) for tensor in node.tensors]
-        weights = [t for t in node.tensors if self.spec.tensors[t].role == "weight"]
-        computed = len(node.inputs) > 1  # a weight made by other operations: factors cannot be undone in it
-        if computed or node.attributes.get("groups", 1) != 1 or self.shared & set(node.tensors):
+        weights = [t for t in node.tensors if len(self.spec.tensors[t].shape) > 1]  # buffers, too
+        if node.attributes.get("groups", 1) != 1 or not self._alone(node):
             source.restrict(False, False)
             own.restrict(False, False)
         source.root().uses += [Use(tensor, 1, -1) for tensor in weights]
+
+    def _alone(self, node: Node) -> bool:
+        """Tell whether a layer has tensors that no other reads, and none that other operations make."""
+        return len(node.inputs) == 1 and not self.shared & set(node.tensors)
 
     def scalings(self) -> tuple[Scaling, ...]:
         """Turn lines into scalings; all axes of one must belong to one permutation group."""
