@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tests.weights.architectures import build
@@ -117,6 +118,26 @@ def test_a_layer_that_is_read_twice_keeps_its_norm():
             return self.norm(y) + y
 
     assert folds_of(spec_of(Twice(), (3,))) == []
+
+
+class Computed(nn.Module):
+    """A bias, or a norm's scale, that other operations make."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.a, self.norm, self.what = nn.Linear(3, 4), nn.BatchNorm1d(4), what
+
+    def forward(self, x):
+        n = self.norm
+        bias = self.a.bias * 2 if self.what == "bias" else self.a.bias
+        scale = n.weight * 2 if self.what == "scale" else n.weight
+        h = F.linear(x, self.a.weight, bias)
+        return F.batch_norm(h, n.running_mean, n.running_var, scale, n.bias)
+
+
+@pytest.mark.parametrize(("what", "count"), [("nothing", 1), ("bias", 0), ("scale", 0)])
+def test_a_bias_or_scale_made_by_other_operations_keeps_the_norm(what, count):
+    assert len(folds_of(spec_of(Computed(what), (3,)))) == count
 
 
 def test_a_spec_without_graph_is_a_named_error():

@@ -135,7 +135,8 @@ def _fold_of(spec: NetworkSpec, source: int, place: int) -> Fold | None:
     by_role = {spec.tensors[tensor].role: tensor for tensor in layer.tensors}
     stacked = layer.op == "linear" and norm.attributes.get("rank") != 2
     grouped = layer.op.startswith("conv_transpose") and layer.attributes.get("groups", 1) != 1
-    if layer.op not in _OUT_AXIS or "weight" not in by_role or stacked or grouped:
+    computed = len(layer.inputs) + len(norm.inputs) > 2  # a bias or scale made by other operations
+    if layer.op not in _OUT_AXIS or "weight" not in by_role or stacked or grouped or computed:
         return None
     if not {"running_mean", "running_var"} <= set(roles) or norm.attributes.get("training"):
         return None
