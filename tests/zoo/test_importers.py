@@ -17,6 +17,8 @@ from weightatlas.weights.infer import infer
 from weightatlas.zoo import Zoo
 from weightatlas.zoo.importers.candidates import common
 from weightatlas.zoo.importers.folder import import_folder
+from weightatlas.zoo.store import write_shard
+from weightatlas.zoo.table import Table
 
 
 def mlp(width: int = 6) -> dict[str, torch.Tensor]:
@@ -128,6 +130,30 @@ def test_a_second_import_adds_only_new_files(messy: Path, tmp_path: Path) -> Non
     assert [path.name for path in done.read] == ["late.safetensors"]
     assert len(done.zoo) == 11
     assert done.coverage == pytest.approx(10 / 13)
+
+
+def test_an_import_killed_between_the_layouts_of_one_file_goes_on(
+    messy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+
+    def killed(folder: Path, key: str, values: torch.Tensor, rows: Table) -> None:
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        written.append(key)
+        write_shard(folder, key, values, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("weightatlas.zoo.importers.folder.write_shard", killed)
+        with pytest.raises(KeyboardInterrupt):
+            import_folder(messy, tmp_path / "zoo")
+    present = Zoo.open(tmp_path / "zoo").column("id").tolist()
+    assert ("agent_ckpt__actor" in present, "agent_ckpt__critic" in present) == (True, False)
+    done = import_folder(messy, tmp_path / "zoo")
+    assert {path.name for path in done.read} == {"agent.ckpt", "half.safetensors"}
+    whole = import_folder(messy, tmp_path / "other").zoo
+    assert sorted(done.zoo.column("id")) == sorted(whole.column("id"))
+    assert import_folder(messy, tmp_path / "zoo").coverage == pytest.approx(9 / 12)
 
 
 def test_nothing_is_an_error_with_the_reasons(tmp_path: Path) -> None:

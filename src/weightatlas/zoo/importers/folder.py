@@ -143,8 +143,7 @@ def import_folder(
     if not reading.done and not (has_header(folder) and len(load_index(folder))):
         raise _nothing(source, len(entries), reading.skipped)
     rebuild_index(folder)
-    code = {key: network} if key and callable(network) else None
-    zoo = Zoo.open(folder, networks=code)
+    zoo = Zoo.open(folder, networks={key: network} if key and callable(network) else None)
     files = tuple(dict.fromkeys(one.path for one in reading.done))
     done = Imported(zoo, files, reading.skipped, reading.renamed, reading.groups(), len(entries))
     write_text(folder / "import.json", json.dumps(_report(done, source), indent=1) + "\n")
@@ -168,8 +167,10 @@ class _Reading:
         self.done: list[_Row] = []
         self.renamed: dict[Path, int] = {}
         present = load_index(plan.folder) if has_header(plan.folder) else Table.of({})
-        self.present = set(present.column("id").tolist()) if len(present) else set()
-        self.sources = set(present.column("source").tolist()) if len(present) else set()
+        ids, files = ([], []) if not len(present) else (present.column(n).tolist() for n in ("id", "source"))
+        self.present = set(ids)
+        # A file may hold networks of several layouts, of which an import that was killed has written some.
+        self.known = {(f, present.cell("source_network", row) or "") for row, f in enumerate(files)}
 
     def read(self, files: Sequence[Path]) -> None:
         """Read all files, a bounded number of networks at a time."""
@@ -195,17 +196,18 @@ class _Reading:
     def _open(self, path: Path) -> list[Candidate]:
         """Read one file, unless it is in the zoo already."""
         own = path.relative_to(self.plan.source).as_posix()
-        if own in self.sources:
-            self.skipped[path] = _AGAIN
-            return []
-        found = []
-        for one in self.plan.chooser.choose(path):
-            if isinstance(one, Candidate):
+        found, again = [], (own, "") in self.known
+        for one in () if again else self.plan.chooser.choose(path):
+            if not isinstance(one, Candidate):
+                self.skipped[one[0]] = one[1]
+            elif (own, one.stored.name) in self.known:
+                again = True
+            else:
                 found.append(one)
                 if one.stored.renamed:
                     self.renamed[path] = self.renamed.get(path, 0) + len(one.stored.renamed)
-            else:
-                self.skipped[one[0]] = one[1]
+        if again and not found:
+            self.skipped[path] = _AGAIN
         return found
 
     def _write(self, networks: Sequence[Candidate]) -> None:
@@ -277,9 +279,8 @@ def _function(
         return None, None
     if isinstance(network, str):
         shape = input_shape or input_shape_of(network, **options)
-        return spec_of(create_network(network, **options), shape), NetworkRecord(
-            name=network, options=options
-        )
+        spec = spec_of(create_network(network, **options), shape)
+        return spec, NetworkRecord(name=network, options=options)
     if input_shape is None:
         raise ConfigError("A network given as code needs input_shape.", todo="For example (3, 32, 32).")
     return spec_of(network(), input_shape), None
