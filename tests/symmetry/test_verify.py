@@ -146,3 +146,18 @@ def test_a_spec_without_input_shape_is_a_named_error():
     bare = trace(network, shape).replace(input_shape=None)
     with pytest.raises(SpecError, match="no input shape"):
         verify(network, bare)
+
+
+def test_a_network_that_does_not_run_in_float64_is_a_named_error():
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.a(x) @ self.fixed
+
+    network = Half()
+    network.fixed = torch.ones(2, 2)
+    with pytest.raises(SpecError, match="Half does not run in float64"):
+        spec_of(network, (3,))

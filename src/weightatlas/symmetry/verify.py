@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from weightatlas.errors import SpecError
 from weightatlas.runtime import generator_of
+from weightatlas.symmetry.double import InDouble
 from weightatlas.symmetry.permutation import (
     Permutations,
     identity,
@@ -127,7 +128,7 @@ def verify(
     """
     shape = tuple(input_shape) if input_shape is not None else spec.input_shape
     if shape is None:
-        raise SpecError("The spec has no input shape.", todo="Pass input_shape=, for example (3, 32, 32).")
+        raise SpecError("The spec has no input shape.", todo="Pass input_shape, for example (3, 32, 32).")
     runner = _Runner(network, spec, shape, seed)
     checks = [runner.check(group) for group in range(len(spec.groups))]
     kept, error = runner.together([check.group for check in checks if check.kept])
@@ -160,12 +161,7 @@ def without_groups(spec: NetworkSpec, groups: list[int]) -> NetworkSpec:
         return tuple(found)
 
     tensors = tuple(tensor.replace(axes=tuple(axis(old) for old in tensor.axes)) for tensor in spec.tensors)
-    return NetworkSpec(
-        tensors=tensors,
-        groups=tuple(spec.groups[group] for group in left),
-        graph=spec.graph,
-        input_shape=spec.input_shape,
-    )
+    return spec.replace(tensors=tensors, groups=tuple(spec.groups[group] for group in left))
 
 
 class _Runner:
@@ -181,12 +177,15 @@ class _Runner:
 
     def run(self, values: Float[Tensor, "1 params"]) -> Tensor:
         """Compute the outputs of one network given as a row."""
-        named = unflatten(values[0], self.spec)
-        with torch.no_grad():
-            result = functional_call(self.network, named, (self.inputs,))
+        named, kind = unflatten(values[0], self.spec), type(self.network).__name__
+        try:
+            with torch.no_grad(), InDouble():
+                result = functional_call(self.network, named, (self.inputs,))
+        except RuntimeError as error:
+            raise SpecError(f"{kind} does not run in float64.", where=" ".join(str(error).split())) from error
         found = [t for t in _tensors(result) if t.is_floating_point()]
         if not found:
-            raise SpecError(f"{type(self.network).__name__} returns no floating tensor.")
+            raise SpecError(f"{kind} returns no floating tensor.")
         return torch.cat([t.reshape(-1) for t in found])
 
     def change(self, values: Float[Tensor, "1 params"]) -> float:
@@ -282,10 +281,9 @@ def _tensors(result: object) -> list[Tensor]:
     """List the tensors of a network's result."""
     if isinstance(result, Tensor):
         return [result]
-    items = (
-        result.values() if isinstance(result, dict) else result if isinstance(result, (tuple, list)) else ()
-    )
-    return [tensor for item in items for tensor in _tensors(item)]
+    items = list(result.values()) if isinstance(result, dict) else result
+    known = items if isinstance(items, (tuple, list)) else ()
+    return [tensor for item in known for tensor in _tensors(item)]
 
 
 def _complaint(check: GroupCheck) -> str:
