@@ -88,6 +88,11 @@ def test_a_matrix_with_its_index_becomes_networks(tmp_path: Path) -> None:
     found = zoo.population(engine="loop")(zoo.weights().values, images)[2]
     torch.testing.assert_close(found, networks[2](images), rtol=1e-4, atol=1e-5)
     assert zoo.column("test_acc").tolist() == [0.0, 0.1, 0.2]
+    lines[3] = lines[2]
+    (folder / "metrics.csv").write_text("\n".join(lines))
+    done = import_published(folder, tmp_path / "twice")
+    assert (done.read, done.found, len(done.zoo)) == (2, 3, 2)
+    assert done.skipped == {"weights.npy:2": "another network is called m1-0009, too"}
     np.save(folder / "weights.npy", np.zeros((3, 8), np.float32))
     with pytest.raises(DataError, match="describes 2,464 numbers"):
         import_published(folder, tmp_path / "again")

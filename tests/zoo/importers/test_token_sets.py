@@ -108,4 +108,6 @@ def test_a_damaged_sample_is_counted(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(3, 4)}, tmp_path / "tokens" / "dataset_torch.train" / "sample_1.pt")
     done = import_published(tmp_path / "tokens", tmp_path / "zoo")
     assert done.coverage == 0.5
+    (tmp_path / "tokens" / "dataset_torch.train" / "sample_1.pt").unlink()
+    assert import_published(tmp_path / "tokens", tmp_path / "first", limit=1).coverage == 1.0
     assert "w, m and p" in done.skipped["dataset_torch.train/sample_1.pt"]

@@ -144,13 +144,16 @@ class _Writing:
 
     def add(self, block: Block, report: Report) -> None:
         """Take a block; write what is full. Networks the zoo holds already count as read."""
-        names = block.columns["id"]
-        twice = [row for row, name in enumerate(names) if name in self.seen]
-        for row in twice:
-            report.skipped[str(block.columns["source"][row])] = f"another network is called {names[row]}, too"
-        fresh = [row for row, name in enumerate(names) if name not in self.seen and name not in self.present]
-        self.rows += len(names) - len(twice) - len(fresh)
-        self.seen |= set(names)
+        names, fresh = block.columns["id"], []
+        for row, name in enumerate(names):
+            if name in self.seen:
+                place = str(block.columns["source"][row])
+                report.skipped[place] = f"another network is called {name}, too"
+            elif name in self.present:
+                self.rows += 1
+            else:
+                fresh.append(row)
+            self.seen.add(name)
         if len(fresh) < len(names):
             block = block.take(fresh)
         if not fresh:

@@ -123,10 +123,12 @@ class TokenSets(Importer):
                     step = int(known.pop("training_iteration", known.pop("step", 0)))
                     run, last = run + (step <= last or not step), step
                     columns = _columns(part, run, index, step, place, known)
-                    yield self._block(sample, undo, columns)
-                    report.found += 1
+                    block = self._block(sample, undo, columns)
                 except WeightAtlasError as error:
                     report.skip(place, error.what)
+                    continue
+                report.found += 1
+                yield block
 
     def _block(self, sample: TokenSample, undo: Mapping[str, Any], columns: Mapping[str, Any]) -> Block:
         architecture = self._architecture(sample)
