@@ -251,6 +251,33 @@ def test_a_network_is_not_changed():
     assert next(network.parameters()).device.type == "cpu"
 
 
+@pytest.mark.parametrize("masks", [{}, {"src_mask": None, "src_key_padding_mask": None}])
+def test_a_transformer_that_is_given_no_mask_has_none(masks):
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.head = nn.TransformerEncoderLayer(4, 2, 6, batch_first=True), nn.Linear(4, 2)
+            self.embed = nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.head(self.inner(self.embed(x), **masks).mean(1))
+
+    assert trace(Encoder(), (5, 3)).groups == (2, 4, 6)
+
+
+def test_nothing_can_be_reshaped():
+    class Empty(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            h = self.a(x)
+            return self.b(h) + h[:, :0].reshape(-1).sum()
+
+    assert trace(Empty(), (3,)).groups == (4,)
+
+
 class Loop(nn.Module):
     """Code that depends on data: symbolic tracing fails in it."""
 

@@ -23,6 +23,8 @@ from weightatlas.weights.rules import Call, Opaque, Tracked, broadcast, constant
 def _reshape(call: Call) -> Tracked:
     """Match blocks of old and new axes with equal products; axes of one entry are free."""
     x = call["input"]
+    if 0 in call.shape:
+        return constants(call.shape)
     old = [line for line in x.lines if length(line) != 1]
     new = [size for size in call.shape if size != 1]
     lines = iter(_match_blocks(old, new))

@@ -251,7 +251,8 @@ def _transformer_encoder(call: Call) -> Tracked:
 
 def _encoder_layer(call: Call, x: Tracked, prefix: str) -> Tracked:
     """Compose attention, feed-forward layers and norms; pre- and post-norm tie the same axes."""
-    if len(call.arguments.keys() & {"src_mask", "mask", "src_key_padding_mask"}) or call.extra:
+    masks = [call.get(name) for name in ("src_mask", "mask", "src_key_padding_mask")] + call.extra
+    if any(mask is not None for mask in masks):
         raise Opaque("a transformer with a mask")
     parts = {name.removeprefix(prefix): value for name, value in call.arguments.items()}
     own = {name.removeprefix("self_attn."): value for name, value in parts.items()}
