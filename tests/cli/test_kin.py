@@ -41,3 +41,38 @@ def test_tree_dedupe_and_search(tmp_path, capsys):
     assert main(["search", zoo, "--like", like, "--top", "5", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["related"] for row in rows] == [True] * 4 + [False]
+
+
+def test_zoos_of_several_layouts(tmp_path, capsys):
+    """Trees stand side by side, and a search looks among networks of the file's layout."""
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    (tmp_path / "files").mkdir()
+    first, second = torch.nn.LSTM(6, 16), torch.nn.Linear(3, 2)
+    tuned = {name: value + 0.05 * torch.randn_like(value) for name, value in first.state_dict().items()}
+    states = {"a": first.state_dict(), "b": tuned, "c": second.state_dict(), "d": second.state_dict()}
+    for name, state in states.items():
+        save_file(
+            {key: value.clone() for key, value in state.items()}, tmp_path / "files" / f"{name}.safetensors"
+        )
+    zoo = str(tmp_path / "zoo")
+    assert main(["zoo", "import", str(tmp_path / "files"), "--out", zoo, "--json"]) == 0
+    capsys.readouterr()
+    assert main(["zoo", "tree", zoo, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    pairs = {frozenset((edge["parent"], edge["child"])): edge["changes"] for edge in found["edges"]}
+    assert pairs == {
+        frozenset(("a_safetensors", "b_safetensors")): ["fine-tuned"],
+        frozenset(("c_safetensors", "d_safetensors")): ["identical"],
+    }
+    assert main(["zoo", "dedupe", zoo, "--json"]) == 0
+    assert [group["networks"] for group in json.loads(capsys.readouterr().out)["groups"]] == [
+        ["c_safetensors", "d_safetensors"]
+    ]
+    assert main(["search", zoo, "--like", str(tmp_path / "files" / "b.safetensors"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["network"], row["related"]) for row in rows] == [
+        ("b_safetensors", True),
+        ("a_safetensors", True),
+    ]

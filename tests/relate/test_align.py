@@ -7,6 +7,7 @@ from weightatlas.relate import align as module
 from weightatlas.relate import family
 from weightatlas.relate.align import align, flipped
 from weightatlas.symmetry.permutation import permute
+from weightatlas.weights.infer import infer
 
 
 def test_renumbered_copies_come_back_exactly():
@@ -47,3 +48,11 @@ def test_companions_and_chunks_change_nothing(monkeypatch):
     monkeypatch.setattr(module, "_CHUNK", spec.params)
     assert torch.equal(align(values, values[0], spec).values, together.values)
     assert len(align(values[:0], values[0], spec).values) == 0
+
+
+def test_without_groups_nothing_is_moved():
+    spec = infer({"w": torch.ones(2, 3)}).spec
+    values = torch.arange(12.0).view(2, 6)
+    found = align(values, values[0], spec)
+    assert torch.equal(found.values, values)
+    assert (spec.groups, found.perms, found.signs) == ((), (), ())

@@ -5,12 +5,14 @@ import torch
 from scipy.stats import kstest
 
 from tests.relate.small import NULL, drifted, mlp, networks, resnet
+from tests.relate.test_tensorwise import recurrent, rows
 from weightatlas.errors import DataError
 from weightatlas.relate import family
 from weightatlas.relate.calibrate import falling, stranger_scores
 from weightatlas.relate.compare import compare
 from weightatlas.relate.null import Null
 from weightatlas.symmetry.permutation import permute, sample
+from weightatlas.weights.infer import infer
 from weightatlas.weights.spec import NetworkSpec
 
 SPEC = mlp()
@@ -104,6 +106,28 @@ def test_what_cannot_be_compared_is_undecided():
     assert compare(BASE, networks(mlp(), 1)[0][: lone.params], SPEC, lone, NULL).state == "undecided"
     with pytest.raises(DataError, match="second network"):
         compare(BASE, BASE / 0, SPEC, null=NULL)
+
+
+def test_recurrent_networks_are_compared_as_they_are_stored():
+    values, spec = rows(recurrent, 2)
+    assert compare(values[0], drifted(values[0]), spec).verdict == "fine-tuned"
+    pruned = values[0] * (values[0].abs() > 0.1)
+    found = compare(values[0], pruned, spec)
+    assert (found.verdict, found.direction) == ("pruned", "first to second")
+    strange = compare(values[0], values[1], spec)
+    assert strange.state == "undecided"
+    assert "renumbered" in strange.why
+    assert strange.p_value > 1e-2
+
+
+def test_bodies_are_compared_by_name_where_heads_have_other_shapes():
+    values, spec = rows(recurrent, 1)
+    other = {tensor.name: values[0][spec.slices[tensor.name]].view(tensor.shape) for tensor in spec.tensors}
+    other |= {"out.weight": torch.ones(5, 16), "out.bias": torch.ones(5)}
+    wide = infer(other).spec
+    vector = torch.cat([other[tensor.name].flatten() for tensor in wide.tensors])
+    assert compare(values[0], drifted(vector), spec, wide).verdict == "fine-tuned + head replaced"
+    assert compare(values[0], vector, spec, wide).verdict == "head replaced"
 
 
 def spec_without_hidden() -> NetworkSpec:

@@ -32,25 +32,34 @@ def search(
         json: Print as JSON.
     """
     from weightatlas.errors import SpecError
+    from weightatlas.relate.compare import RELATED
     from weightatlas.relate.search import search as find
-    from weightatlas.relate.sources import open_network, stacked
+    from weightatlas.relate.sources import open_network, stacks_of
 
     if top < 1:
         raise WrongUsage(f"--top: at least one network is asked for, not {top}.")
     chosen = open_part(zoo, part)
-    values, spec, names = stacked(chosen)
     goal = open_network(like)
-    if goal.spec.layout_id != spec.layout_id:
-        raise SpecError(f"{like} is laid out as {goal.spec!r}, the networks of {zoo} as {spec!r}.")
+    stacks = [stack for stack in stacks_of(chosen) if stack.spec.layout_id == goal.spec.layout_id]
+    if not stacks:
+        raise SpecError(
+            f"{like} is laid out as {goal.spec!r}; none of the {len(chosen)} networks of {zoo} is.",
+            todo=f"What the zoo holds: weightatlas zoo info {zoo}",
+        )
     encoder = open_encoder(run, chosen) if run is not None else None
+    found = [
+        (stack.names[near.row], near)
+        for stack in stacks
+        for near in find(goal.vector, stack.values, stack.spec, top, encoder)
+    ]
     rows = [
         {
-            "network": names[found.row],
-            "likeness": found.score,
-            "p-value": found.p_value,
-            "related": found.p_value <= 1e-4,
-            **({"distance": found.distance} if encoder is not None else {}),
+            "network": name,
+            "likeness": near.score,
+            "p-value": near.p_value,
+            "related": near.p_value <= RELATED,
+            **({"distance": near.distance} if encoder is not None else {}),
         }
-        for found in find(goal.vector, values, spec, top, encoder)
+        for name, near in sorted(found, key=lambda pair: pair[1].p_value > RELATED)[:top]
     ]
     console.print_rows(rows, title=f"Networks of {zoo} like {like}", as_json=json)

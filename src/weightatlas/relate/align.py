@@ -114,12 +114,14 @@ def align(
         spec: Their layout.
         flips: The layout with a graph that says which signs are free; none are otherwise.
     """
+    if not spec.groups:
+        return Aligned(values, (), ())
     free = _flippable(flips) if flips is not None else frozenset()
     work = _Work(_blocks(reference[None], spec), spec, free)
     step = max(1, _CHUNK // max(spec.params + max(spec.groups, default=0) ** 2, 1))
     chunks = [_align(values[i : i + step], work) for i in range(0, max(len(values), 1), step)]
     perms, signs = (tuple(map(torch.cat, zip(*both, strict=True))) for both in zip(*chunks, strict=True))
-    moved = permute(values, perms, spec) if perms else values
+    moved = permute(values, perms, spec)
     for group in sorted(free):
         moved = flipped(moved, spec, group, signs[group])
     return Aligned(moved, perms, signs)
@@ -199,7 +201,7 @@ class _Work:
 
     def closeness(self, position: _Position) -> Float[Tensor, " networks"]:
         """Sum the inner products of tensors of norm one, each as often as groups look at it."""
-        total = torch.zeros(len(position.perms[0]) if position.perms else 0)
+        total = torch.zeros(len(position.perms[0]))
         for index, times in _looks(self.spec).items():
             found = position.blocks[index].flatten(1) @ self.reference[index].flatten()
             total = total.to(found) + times * found

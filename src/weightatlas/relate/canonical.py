@@ -72,7 +72,19 @@ def body_of(spec: NetworkSpec) -> tuple[NetworkSpec, Tensor]:
         Layout of the body, and the places of its numbers.
     """
     inside = [index for layer in spec.layers for index in layer if _moves(spec, layer)]
-    inside = sorted(inside) or list(range(len(spec.tensors)))
+    return part_of(spec, tuple(sorted(inside) or range(len(spec.tensors))))
+
+
+def part_of(spec: NetworkSpec, inside: tuple[int, ...]) -> tuple[NetworkSpec, Tensor]:
+    """Choose tensors.
+
+    Args:
+        spec: The layout.
+        inside: Indices of the tensors, in order.
+
+    Returns:
+        Layout of these tensors, and the places of their numbers.
+    """
     layers = sorted({spec.tensors[index].layer for index in inside})
     tensors = tuple(
         spec.tensors[index].replace(layer=layers.index(spec.tensors[index].layer)) for index in inside

@@ -8,15 +8,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightatlas.errors import DataError
-from weightatlas.relate.canonical import Canonical, canonical_form
+from weightatlas.relate.canonical import Canonical, canonical_form, part_of
 from weightatlas.relate.changes import Changes, Direction, changes_of
 from weightatlas.relate.evidence import Evidence, evidence
 from weightatlas.relate.null import Null, p_values, score_of
 from weightatlas.relate.pair import Pair, pair_of
+from weightatlas.relate.tensorwise import TensorEvidence, tensor_evidence
 from weightatlas.relate.traces import traces_of
 from weightatlas.weights.spec import NetworkSpec
 
 RELATED = 1e-4  # largest p-value at which networks are called related
+_COMMON = 0.5  # share of the smaller network that must be common to compare it with another architecture
 STRANGERS = 1e-2  # smallest p-value at which they are called independent
 
 State = Literal["identical", "related", "undecided", "independent"]
@@ -78,7 +80,9 @@ def compare(
     """Tell how two networks are related, from their weights alone.
 
     Both are folded, balanced and matched; see docs/methods/lineage.md. Independent means: the weights hold
-    no trace of kinship. A student that was distilled into fresh weights is independent in this sense.
+    no trace of kinship. A student that was distilled into fresh weights is independent in this sense. Where
+    no hidden units are certain, tensors are compared in the order they are stored in; networks are then never
+    called independent, because they may have been renumbered.
 
     Example:
         >>> from weightatlas.symmetry.verify import spec_of
@@ -106,13 +110,7 @@ def compare(
         return Relation("identical", p_value=0.0, p_stored=0.0, p_matched=0.0, score=1.0)
     forms = canonical_form(raw[0][None], specs[0]), canonical_form(raw[1][None], specs[1])
     if not comparable(*forms):
-        same = forms[0].body.layout_id == forms[1].body.layout_id
-        why = (
-            "No layer has hidden units that are certain"
-            if same
-            else "The architectures differ in more than the head"
-        )
-        return Relation("undecided", why=f"{why}; weights cannot be compared unit by unit.")
+        return _in_stored_order(raw, specs)
     flips = forms[0].spec if specs[0].graph is not None else None
     found = evidence(forms[1].bodies, forms[0].bodies[0], forms[0].body, flips)
     return judge(raw, specs, forms, found, null or Null.default())
@@ -162,6 +160,58 @@ def judge(
     changes = _changes(pair, raw, specs)
     state = "related" if changes.names else "identical"
     return Relation(state, changes.names, changes.direction, changes.why, **numbers, facts=changes.facts)
+
+
+def _in_stored_order(raw: tuple[Tensor, Tensor], specs: tuple[NetworkSpec, NetworkSpec]) -> Relation:
+    """Compare networks without certain hidden units by their common tensors, in the stored order."""
+    common = _common(*specs)
+    if sum(specs[0].tensors[index].size for index in common[0]) < _COMMON * min(
+        spec.params for spec in specs
+    ):
+        why = "The architectures differ in more than the head; weights cannot be compared unit by unit."
+        return Relation("undecided", why=why)
+    parts = [part_of(spec, indices) for spec, indices in zip(specs, common, strict=True)]
+    rows = [vector[places] for vector, (_, places) in zip(raw, parts, strict=True)]
+    found = tensor_evidence(rows[1][None], rows[0], parts[0][0])
+    numbers: dict[str, Any] = {
+        "p_value": float(found.p_value),
+        "p_stored": float(found.p_value),
+        "score": float(found.score),
+    }
+    if numbers["p_value"] > RELATED:
+        return Relation("undecided", why=_why_not(found), **numbers)
+    same = specs[0].layout_id == specs[1].layout_id
+    one, other = raw if same else rows
+    pair = Pair(one, other, specs[0] if same else parts[0][0], permuted=False, rescaled=False, heads=same)
+    changes = _changes(pair, raw, specs)
+    state = "related" if changes.names else "identical"
+    return Relation(state, changes.names, changes.direction, changes.why, **numbers, facts=changes.facts)
+
+
+def _why_not(found: TensorEvidence) -> str:
+    """Say why nothing can be decided in the stored order."""
+    equal = float(found.equal)
+    if equal:
+        return f"{equal:.0%} of the weights are equal to the bit, the others like those of strangers."
+    if not found.tested:
+        return "No layer has hidden units that are certain, and all are too small for a test without them."
+    return (
+        "In the order they are stored in they are like strangers. Whether units were renumbered cannot be "
+        "tested: no layer has hidden units that are certain."
+    )
+
+
+def _common(first: NetworkSpec, second: NetworkSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Indices of the tensors that both have: all in equal layouts, else those alike in name and shape."""
+    if first.layout_id == second.layout_id:
+        return tuple(range(len(first.tensors))), tuple(range(len(second.tensors)))
+    known = {(t.name, t.shape, t.role): index for index, t in enumerate(second.tensors)}
+    pairs = [
+        (index, known[key])
+        for index, tensor in enumerate(first.tensors)
+        if (key := (tensor.name, tensor.shape, tensor.role)) in known
+    ]
+    return tuple(own for own, _ in pairs), tuple(other for _, other in pairs)
 
 
 def _changes(pair: Pair, raw: tuple[Tensor, Tensor], specs: tuple[NetworkSpec, NetworkSpec]) -> Changes:

@@ -13,6 +13,7 @@ from weightatlas.relate.canonical import canonical_form
 from weightatlas.relate.compare import RELATED, comparable
 from weightatlas.relate.evidence import evidence
 from weightatlas.relate.null import Null, p_values, score_of
+from weightatlas.relate.tensorwise import tensor_evidence
 from weightatlas.weights.batch import batch_of
 from weightatlas.weights.spec import NetworkSpec
 
@@ -64,13 +65,16 @@ def search(
     if not bool(torch.isfinite(like).all()):
         raise DataError("The network to look for holds NaN or infinite values.")
     form = canonical_form(torch.cat([like[None].float(), values.float()]), spec)
-    scores, p = np.full(len(values), np.nan), np.ones(len(values))
-    near = np.zeros(len(values))
     if comparable(form, form):
         flips = form.spec if spec.graph is not None else None
         found = evidence(form.bodies[1:], form.bodies[0], form.body, flips)
         scores, near = score_of(found).double().numpy(), found.matched.double().numpy()
-        p = np.minimum(p_values(found, null or Null.default())[0].numpy() * len(values), 1.0)
+        p = p_values(found, null or Null.default())[0].numpy()
+    else:
+        tensors = tensor_evidence(values.float(), like.float(), spec)
+        scores = near = tensors.score.numpy()
+        p = tensors.p_value.numpy()
+    p = np.where((values == like).all(dim=1), 0.0, np.minimum(p * len(values), 1.0))
     far = np.full(len(values), np.nan)
     if encoder is not None:
         embedded = encoder.embed(batch_of(torch.cat([like[None], values]), spec)).double()

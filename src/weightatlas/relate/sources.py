@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightatlas.errors import ConfigError, SpecError, ZooError
+from weightatlas.errors import SpecError, ZooError
 from weightatlas.networks import create_network, input_shape_of
 from weightatlas.population.forward import Population
 from weightatlas.symmetry.verify import spec_of
@@ -95,20 +95,31 @@ def _row(folder: str, row: str, source: str) -> Known:
     )
 
 
-def stacked(zoo: Zoo) -> tuple[Float[Tensor, "networks params"], NetworkSpec, list[str]]:
-    """Read all networks of a zoo that has one layout, with their ids.
+@dataclass(frozen=True)
+class Stack:
+    """Networks of one layout.
+
+    Args:
+        values: Networks as rows.
+        spec: Their layout.
+        names: Their ids.
+    """
+
+    values: Float[Tensor, "networks params"]
+    spec: NetworkSpec
+    names: tuple[str, ...]
+
+
+def stacks_of(zoo: Zoo) -> list[Stack]:
+    """Read all networks of a zoo, layout by layout, in the order of its rows.
 
     Args:
         zoo: The zoo or a view of it.
-
-    Raises:
-        ConfigError: The networks have several layouts.
     """
-    if len(zoo.specs) != 1:
-        raise ConfigError(
-            f"The networks have {len(zoo.specs)} layouts, they are compared layout by layout.",
-            todo="Choose networks of one layout.",
-        )
-    found = zoo.weights()
-    order = torch.argsort(found.rows)
-    return found.values[order], found.spec, zoo.column("id").tolist()
+    ids = zoo.column("id")
+    found = []
+    for spec in zoo.specs:
+        own = zoo.weights(spec)
+        order = torch.argsort(own.rows)
+        found.append(Stack(own.values[order], spec, tuple(ids[own.rows[order].numpy()].tolist())))
+    return found

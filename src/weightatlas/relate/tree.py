@@ -1,20 +1,19 @@
 """The family tree of many networks: who was made from whom."""
 
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from weightatlas.relate.arborescence import arborescence
-from weightatlas.relate.canonical import Canonical, canonical_form
 from weightatlas.relate.changes import changes_of
-from weightatlas.relate.compare import RELATED, comparable
+from weightatlas.relate.compare import RELATED
 from weightatlas.relate.descent import CHANGED, descents, halves
-from weightatlas.relate.evidence import Evidence, evidence
-from weightatlas.relate.null import Null, p_values, score_of
-from weightatlas.relate.pair import Pair, pair_of
+from weightatlas.relate.kinship import Kinship, kinship_of
+from weightatlas.relate.null import Null
+from weightatlas.relate.pair import Pair
 from weightatlas.relate.rooting import rooted
 from weightatlas.relate.traces import traces_of
 from weightatlas.weights.spec import NetworkSpec
@@ -23,7 +22,6 @@ _NEAREST = 40  # relatives of each network that may be its parent; siblings can 
 _AVERAGE = 1e-5  # relative squared error of an average, from float32 arithmetic
 _APART = 1e-4  # relative squared difference of its parents, at least: roundings of one network average to it
 _SINGLE = 0.01  # share of changed numbers below which one parent explains a network
-_CLOSER = 1.02  # how much larger the squared difference in the stored order may be than after matching
 
 
 @dataclass(frozen=True)
@@ -77,16 +75,17 @@ def family_tree(
     Every pair is compared. An arc from one relative to another costs above all the numbers that changed and
     that pruning and rounding of the child do not explain (`relate/descent.py`); the cheapest forest is the
     tree. Fine-tuning is symmetric: there, the founder of a family is the network from which it can have grown
-    in most ways (`relate/rooting.py`). Averages of two others get both as parents.
+    in most ways (`relate/rooting.py`). Averages of two others get both as parents. Where no hidden unit is
+    certain, networks are compared in the stored order (`relate/tensorwise.py`).
 
     Args:
         values: Networks as rows.
         spec: Their layout.
         null: What strangers look like; measured values of the package by default.
     """
-    clan = _Clan(values.float(), spec, null or Null.default())
-    if not clan.usable:
+    if len(values) < 2:
         return Tree((), tuple(range(len(values))))
+    clan = _Clan(kinship_of(values.float(), spec, null or Null.default()))
     costs, changed, pairs = clan.costs()
     merges = clan.merges(pairs, changed)
     for child, both in merges.items():
@@ -100,6 +99,30 @@ def family_tree(
             edges.append(clan.edge(child, parent, second, pairs))
     children = {edge.child for edge in edges}
     return Tree(tuple(edges), tuple(row for row in range(len(values)) if row not in children))
+
+
+def forest(trees: Iterable[tuple[Tree, int]]) -> Tree:
+    """Put trees of different layouts side by side.
+
+    Example:
+        >>> pair = Tree((Edge(1, 0, None, ("pruned",), 0.0),), (0,))
+        >>> found = forest([(pair, 2), (pair, 2)])
+        >>> found.roots, found.parents
+        ((0, 2), {1: 0, 3: 2})
+
+    Args:
+        trees: Each with its number of networks, which are counted on through all trees.
+    """
+    edges: list[Edge] = []
+    roots: list[int] = []
+    start = 0
+    for tree, count in trees:
+        for edge in tree.edges:
+            second = None if edge.second is None else edge.second + start
+            edges.append(replace(edge, child=edge.child + start, parent=edge.parent + start, second=second))
+        roots += [row + start for row in tree.roots]
+        start += count
+    return Tree(tuple(edges), tuple(roots))
 
 
 def _grown(costs: np.ndarray, merges: dict[int, tuple[int, int]], root_cost: float) -> list[int | None]:
@@ -127,27 +150,10 @@ def _below(parents: list[int | None], above: int, node: int) -> int | None:
 class _Clan:
     """All networks, compared with each other."""
 
-    def __init__(self, values: Tensor, spec: NetworkSpec, null: Null) -> None:
-        self.values, self.spec, self.null = values, spec, null
-        self.form = canonical_form(values, spec)
-        self.flips = self.form.spec if spec.graph is not None else None
-        self.usable = comparable(self.form, self.form) and len(values) > 1
-        self.traces = [traces_of(row, spec) for row in values]
-        count = len(values)
-        self.p = np.ones((count, count))
-        self.scores = np.full((count, count), -np.inf)
-        self.found: dict[int, Evidence] = {}
-        if self.usable:
-            self._compare()
-
-    def _compare(self) -> None:
-        bodies = self.form.bodies
-        for row in range(len(bodies) - 1):
-            found = evidence(bodies[row + 1 :], bodies[row], self.form.body, self.flips)
-            p, scores = p_values(found, self.null)[0].numpy(), score_of(found).numpy()
-            self.p[row, row + 1 :] = self.p[row + 1 :, row] = p
-            self.scores[row, row + 1 :] = self.scores[row + 1 :, row] = scores
-            self.found[row] = found
+    def __init__(self, kinship: Kinship) -> None:
+        self.values, self.spec, self.kinship = kinship.values, kinship.spec, kinship
+        self.p, self.scores = kinship.p, kinship.scores
+        self.traces = [traces_of(row, self.spec) for row in self.values]
 
     def relatives(self, row: int) -> list[int]:
         """List the nearest relatives of a network."""
@@ -157,27 +163,11 @@ class _Clan:
         ]
         return [int(other) for other in near[:_NEAREST]]
 
-    def pair(self, first: int, second: int) -> Pair:
-        """Put two networks into the frame of the one with the smaller row."""
-        low, high = min(first, second), max(first, second)
-        forms = self._one(low), self._one(high)
-        raw = self.values[low], self.values[high]
-        matched = pair_of(raw, (self.spec, self.spec), forms, self.found[low], high - low - 1)
-        stored = Pair(*raw, self.spec, permuted=False, rescaled=False, heads=True)
-        return stored if _closer(stored, matched) else matched
-
-    @lru_cache(maxsize=4096)  # noqa: B019 (a clan lives as long as one tree is built)
-    def _one(self, row: int) -> Canonical:
-        form, rows = self.form, slice(row, row + 1)
-        factors = tuple(factor[rows] for factor in form.factors)
-        some = form.values[rows], form.folded[rows], factors
-        return Canonical(*some, form.spec, form.scalings, form.body, form.keep)
-
     def costs(self) -> tuple[np.ndarray, np.ndarray, dict[tuple[int, int], Pair]]:
         """Price every arc between near relatives, and count the numbers that change along it."""
         count = len(self.values)
         near = {(min(i, j), max(i, j)) for i in range(count) for j in self.relatives(i)}
-        pairs = {key: self.pair(*key) for key in sorted(near)}
+        pairs = {key: self.kinship.pair(*key) for key in sorted(near)}
         costs, changed = np.full((2, count, count), np.inf)
         for (low, high), pair in pairs.items():
             down, up = descents(pair, (self.traces[low], self.traces[high]))
@@ -204,11 +194,8 @@ class _Clan:
         """Try all pairs of possible parents; return the one whose mean is the child."""
         if len(parents) < 2:
             return None
-        bodies, goal = self.form.bodies, self.form.bodies[child]
-        rows = evidence(bodies[parents], goal, self.form.body, self.flips).aligned
-        perms = tuple(perm for perm in rows.perms)
-        frames = _raw_bodies(self.values[parents], self.form, self.spec, perms)
-        own = _raw_bodies(self.values[child : child + 1], self.form, self.spec, None)[0].double()
+        frames, goal = self.kinship.frames(child, parents)
+        own = goal.double()
         best, left = None, _AVERAGE
         for i in range(len(parents)):
             for j in range(i):
@@ -227,27 +214,3 @@ class _Clan:
         if second is not None:
             names = tuple(dict.fromkeys(name.replace("fine-tuned", "merged") for name in names))
         return Edge(child, parent, second, names or ("identical",), float(self.p[child, parent]))
-
-
-def _closer(stored: Pair, matched: Pair) -> bool:
-    """Whether two networks are as alike in the order they are stored in as in the one that was found.
-
-    Matching may exchange units that are dead or alike, which hides that numbers are equal.
-    """
-    if stored.first.shape != matched.first.shape:
-        return False
-    pairs = [(pair.first, pair.second) for pair in (stored, matched)]
-    moved = [int((first != second).sum()) for first, second in pairs]
-    error = [float((first - second).double().square().sum()) for first, second in pairs]
-    return moved[0] <= moved[1] or error[0] <= _CLOSER * error[1]
-
-
-def _raw_bodies(
-    values: Tensor, form: Canonical, spec: NetworkSpec, perms: tuple[Tensor, ...] | None
-) -> Tensor:
-    """Stored numbers without heads, permuted if asked for."""
-    from weightatlas.relate.canonical import body_of
-    from weightatlas.symmetry.permutation import permute
-
-    moved = permute(values, perms, spec) if perms else values
-    return moved[:, body_of(spec)[1]]
