@@ -1,6 +1,7 @@
 """Every batched operation equals the module it replaces, forward and backward; what has none says so."""
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -58,6 +59,17 @@ class WrittenOver(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = 2.0 * x
         return self.act(x) + x
+
+
+class Combined(nn.Module):
+    """Combines a value with what a function makes of it."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
 
 
 class Tied(nn.Module):
@@ -244,6 +256,8 @@ def test_a_ready_made_loss_equals_any_loss() -> None:
         (nn.Flatten(2), "flattens"),
         (nn.AdaptiveAvgPool2d(3), "AdaptiveAvgPool2d|has no batched form"),
         (WrittenOver(), "changes in place what others read"),
+        (Combined(lambda x: torch.add(x, torch.relu(x), alpha=3)), "with alpha"),
+        (Combined(lambda x: x.flatten(1, end_dim=2)), "'flatten' has no batched form"),
     ],
 )
 def test_what_has_no_batched_form_says_so_and_runs_otherwise(layer: nn.Module, reason: str) -> None:
@@ -256,6 +270,25 @@ def test_what_has_no_batched_form_says_so_and_runs_otherwise(layer: nn.Module, r
     weights, inputs = initialize(spec, torch.arange(2), "glorot"), torch.randn(4, *IMAGES)
     expected = torch.stack([reference(network, spec, row)(inputs) for row in weights]).detach()
     torch.testing.assert_close(Population(network, spec)(weights, inputs), expected)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_sums_of_unequal_shapes_run_otherwise(order: int) -> None:
+    def add(x: torch.Tensor) -> torch.Tensor:
+        first, second = (x, x.mean((2, 3), keepdim=True))[::order]
+        return first + second
+
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), Combined(add), nn.Flatten(), nn.LazyLinear(3))
+    network(torch.zeros(2, *IMAGES))
+    spec = spec_by_hand(network)
+    weights, inputs = initialize(spec, torch.arange(2), "glorot").requires_grad_(), torch.randn(4, *IMAGES)
+    with pytest.raises(NoProgram, match="unequal shapes"):
+        Population(network, spec, engine="batched")(weights, inputs)
+    found, wanted = (
+        torch.autograd.grad(Population(network, spec, engine=name)(weights, inputs).sin().sum(), weights)[0]
+        for name in ("auto", "loop")
+    )
+    torch.testing.assert_close(found, wanted)
 
 
 def test_training_falls_back_too() -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from weightatlas.population.operations import Grads, Operation, Tape, summed
+from weightatlas.population.operations import Grads, NoProgram, Operation, Tape, summed
 
 aten = torch.ops.aten
 # forward(input, out=...) and backward(grad, input, output, out) of the activations that occur in practice.
@@ -138,6 +138,8 @@ class Add(Operation):
     frees_output, frees_input = True, True
 
     def forward(self, tape: Tape, *xs: Tensor) -> Tensor:
+        if xs[0].shape[1:] != xs[1].shape[1:]:
+            raise NoProgram(f"Sum '{self.name}' of values of unequal shapes has no batched form.")
         tape.saved[self.key] = tuple(len(x) for x in xs)
         most = max(len(x) for x in xs)
         out = tape.room(self, (most, *xs[0].shape[1:]), xs[0])
