@@ -92,7 +92,9 @@ def _moved(
 ) -> Float[Tensor, "images channels height width"]:
     """Move each image by its own number of pixels, by one gather."""
     _, _, height, width = images.shape
-    moves = torch.randint(-shift, shift + 1, (2, len(images), 1), generator=generator).to(images.device)
+    size = (2, len(images), 1)
+    drawn = torch.randint(-shift, shift + 1, size, generator=generator, device=generator.device)
+    moves = drawn.to(images.device)
     rows = (torch.arange(height, device=images.device) + moves[0]).clamp(0, height - 1)
     columns = (torch.arange(width, device=images.device) + moves[1]).clamp(0, width - 1)
     each = torch.arange(len(images), device=images.device)[:, None, None]

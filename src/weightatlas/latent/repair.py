@@ -50,7 +50,7 @@ def repair(
         DataError: A layer has no bias to shift, or the network has a norm.
     """
     module = prepare(network, training=False)
-    names = _layers(module, inputs[:2])
+    names = _layers(module, inputs[:2].to(next(module.parameters())))
     _check(module, names)
     goals: Moments = {}
     first, last = (_measure(module, spec, names, values, inputs, chunk) for values in (start, end))

@@ -1,5 +1,7 @@
 """`bench downstream`: curves and ensembles of every method, from early checkpoints alone."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from weightatlas.evaluate.protocols.downstream import (
     imitators,
 )
 from weightatlas.latent.refine import RefineConfig
+from weightatlas.population.forward import Population
 from weightatlas.results import Record
 from weightatlas.runtime import generator_of
 
@@ -67,3 +70,13 @@ def test_fresh_imitators_differ_in_their_start_alone(there):
     assert not torch.equal(near, far)
     distances = [torch.cdist(each, anchors).amin(1).mean() for each in (near, far, fresh)]
     assert distances[0] < distances[1] < distances[2]
+
+
+def test_fresh_networks_live_where_anchors_do(there):
+    """Of one type and on one device with them, a GPU say: fresh weights are drawn on the processor."""
+    anchors, pool = there.train_values[:4].double(), there.pool.inputs[:64].double()
+    population = Population(deepcopy(there.network).double(), there.spec, engine="vmap")
+    outputs = population.outputs_no_grad(anchors, pool)
+    config = RefineConfig(steps=1, batch=32)
+    near, fresh = imitators(population, anchors, outputs, pool, 2, generator_of("imitators"), config)
+    assert near.dtype == fresh.dtype == torch.float64

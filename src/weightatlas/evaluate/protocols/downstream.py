@@ -115,7 +115,7 @@ def starts(there: Stage, seed: int, settings: DownstreamConfig) -> dict[str, tup
             "baseline",
             noise_around(anchors, count, generator_of("noise", seed), there.spec, 0.1),
         ),
-        "from scratch": ("baseline", unseen(there.spec, count, seed, "kaiming_uniform")),
+        "from scratch": ("baseline", unseen(there.spec, count, seed, "kaiming_uniform").to(anchors)),
     }
 
 
@@ -154,7 +154,7 @@ def imitators(
     noisy = noise_around(anchors, count, generator, spec, sigma)
     chosen = parents_of(count, len(anchors), generator, min(parents, len(anchors)))
     targets = mixture(outputs, chosen, generator)
-    fresh = unseen(spec, count, config.seed, "kaiming_normal")
+    fresh = unseen(spec, count, config.seed, "kaiming_normal").to(anchors)
     begun = [start if ready is None else ready(start) for start in (noisy, fresh)]
     made = [refine(free_chart(start, 1e-2), population, targets, queries, config) for start in begun]
     return made[0].weights, made[1].weights

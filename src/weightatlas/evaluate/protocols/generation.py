@@ -152,7 +152,8 @@ def imitation_records(there: Stage, sigma: float, seed: int, settings: Generatio
     if sigma == settings.sigmas[0]:
         rivals = ["fresh networks that imitate"]
         keys = torch.tensor([key_of("fresh imitation", seed, i) for i in range(settings.count)])
-        chart = free_chart(initialize(there.spec, keys, ["kaiming_normal"] * settings.count), lr=1e-2)
+        first = initialize(there.spec, keys, ["kaiming_normal"] * settings.count).to(anchors)
+        chart = free_chart(first, lr=1e-2)
         parents = min(5, len(anchors))
         fresh = imitate(chart, there.population, outputs, pool, generator, parents, config)
         sets[rivals[0]] = fresh.weights

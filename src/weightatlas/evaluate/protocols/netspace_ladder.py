@@ -165,7 +165,7 @@ def between_numbers(there: Stage, encoder: PrepAutoencoder, settings: LadderConf
     path = torch.stack([torch.lerp(start, end, gamma) for gamma in at.tolist()], dim=1)
     classes = encoder.classes(path.flatten(0, 1)).view(count, -1)
     numbers["class order"] = float((classes.diff(dim=1) >= 0).all(1).float().mean())
-    found = torch.zeros(count, len(at))
+    found = torch.zeros(count, len(at), device=classes.device)
     for step, field in enumerate(ladder):
         mine = classes == step
         if bool(mine.any()):

@@ -112,7 +112,7 @@ def units_of(bench: str, settings: ReconstructConfig, seeds: Sequence[int]) -> l
 @lru_cache(maxsize=2)
 def single(there: Stage, engine: str, held: int | None = None) -> Field:
     """Return the networks of the bench: every one stopped at an epoch of its own."""
-    return field_of(there.zoo, spread=True, engine=engine, held=held)
+    return field_of(there.zoo, spread=True, engine=engine, held=held, device=there.device)
 
 
 def row_records(
@@ -231,7 +231,7 @@ def judged(
     exam, test = field.exam(there), field.parts["test"]
     reference = reference_of(exam, field.parts["train"], field.scores["train"], test, field.spec)
     found = compare(exam, test, rebuilt, reference)
-    ours, true = found.accuracy.double(), found.original.double()
+    ours, true = found.accuracy.double().cpu(), found.original.double().cpu()
     varies = float(ours.std()) > 1e-9
     numbers = {
         "accuracy gap": float((ours - true).abs().mean()),
@@ -262,7 +262,7 @@ def walked(
     exam = field.exam(there)
     accuracy = exam.accuracy(exam.classes(path.flatten(0, 1))).view(path.shape[:2])
     original = torch.stack([exam.accuracy(exam.classes(end)) for end in ends], dim=1)
-    measured = measure_paths(accuracy, positions, original)
+    measured = measure_paths(accuracy.cpu(), positions, original.cpu())
     return measured.records(method, kind, **there.about(bench, seed))
 
 

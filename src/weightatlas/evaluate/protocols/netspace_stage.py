@@ -55,7 +55,13 @@ class Field:
         return exam_of(self.population, inputs.to(stage.device), labels)
 
 
-def field_of(zoo: Zoo, spread: bool = False, engine: str = "batched", held: int | None = None) -> Field:
+def field_of(
+    zoo: Zoo,
+    spread: bool = False,
+    engine: str = "batched",
+    held: int | None = None,
+    device: torch.device | None = None,
+) -> Field:
     """Take every network of a zoo once: as it ended, or each at a stop epoch of its own.
 
     Parts are drawn by a hash of the network; in each, stop epochs are spread over all that were kept.
@@ -66,6 +72,7 @@ def field_of(zoo: Zoo, spread: bool = False, engine: str = "batched", held: int 
         spread: Stop each network at another epoch.
         engine: Engine that executes networks.
         held: Networks in the validation and in the test part; by default the published share.
+        device: Where the weights go; by default they stay where the zoo has them.
 
     Raises:
         ZooError: There are too few networks for three parts.
@@ -87,7 +94,7 @@ def field_of(zoo: Zoo, spread: bool = False, engine: str = "batched", held: int 
     return Field(
         spec,
         Population(code, spec, engine=engine),
-        {part: values[rows] for part, rows in chosen.items()},
+        {part: values[rows].to(device) for part, rows in chosen.items()},
         {part: scores[rows] for part, rows in chosen.items()},
     )
 
@@ -123,9 +130,9 @@ def batch_of_fields(fields: list[Field], part: str, counts: tuple[int, ...] | No
 
 def ladder_of(there: Stage, engine: str = "batched") -> list[Field]:
     """Populate the other steps of the ladder like the first, or reopen them."""
-    fields = [field_of(there.zoo, engine=engine)]
+    fields = [field_of(there.zoo, engine=engine, device=there.device)]
     for step in range(1, STEPS):
-        fields.append(field_of(_step(there, step), engine=engine))
+        fields.append(field_of(_step(there, step), engine=engine, device=there.device))
     return fields
 
 
@@ -133,7 +140,8 @@ def teacher_outputs(there: Stage, inputs: Tensor) -> Float[Tensor, "queries clas
     """Outputs of the teacher: the best of three networks twice as wide as the largest step."""
     zoo = _step(there, STEPS - 1, width=16, replicates=3)
     best = int(zoo.column("val_acc").argmax())
-    return zoo.population(engine="batched").outputs_no_grad(zoo.weights().values[best : best + 1], inputs)[0]
+    values = zoo.weights().values[best : best + 1].to(inputs.device)
+    return zoo.population(engine="batched").outputs_no_grad(values, inputs)[0]
 
 
 def _step(there: Stage, step: int, **changes: Any) -> Zoo:
@@ -149,7 +157,7 @@ def queries_of(there: Stage, teacher: bool = False) -> tuple[SpaceQueries, Space
     """Training and validation images with their classes, the former with the teacher's outputs if asked."""
     found = []
     for part in ("train", "val"):
-        inputs, labels = there.task.split(part)
+        inputs, labels = (data.to(there.device) for data in there.task.split(part))
         outputs = teacher_outputs(there, inputs) if teacher and part == "train" else None
         found.append(SpaceQueries(inputs, labels, outputs))
     return found[0], found[1]

@@ -174,7 +174,7 @@ def sets_of(
     }
     teachers = {"prompts": place.population.outputs_no_grad(given, place.pool)}
     if place.task is there.task:
-        anchors = anchors_of(there, 0.3)[:64]
+        anchors = anchors_of(there, 0.3)[:64].to(place.pool.device)
         teachers["the zoo's anchors"] = there.population.outputs_no_grad(anchors, place.pool)
     for name, outputs in teachers.items():
         source = generator_of("prompts", name, seed)
@@ -197,7 +197,7 @@ def drawn(
     known = trained(there, "SB", seed, settings)
     if not isinstance(known, Sane):
         raise ConfigError(f"The preset '{settings.preset}' makes no SANE.")
-    encoder = carry_over(known, place.spec, batch_of(given, place.spec))
+    encoder = carry_over(known.to(given.device), place.spec, batch_of(given, place.spec))
     with torch.no_grad():
         codes = encoder.encode(weights_of(given, place.spec)).codes
     exam = exam_of(place.population, *place.task.split("val"))

@@ -151,7 +151,7 @@ def probe(there: Stage, encoder: Encoder) -> dict[str, float]:
     """Predict properties of test networks by ridge regression, regularized as suits validation networks."""
     names = tuple(PROPERTIES)
     sets = {
-        part: (encoder.embed(batch), labels_of(batch, names))
+        part: (encoder.embed(batch).cpu(), labels_of(batch, names).cpu())
         for part, batch in (("train", there.train), ("val", there.val), ("test", there.test))
     }
     fitted = fit_ridge(*sets["train"], sets["val"])
@@ -195,7 +195,7 @@ def quantiles(name: str, values: Float[Tensor, " networks"]) -> dict[str, float]
         >>> quantiles("L2", torch.tensor([1.0, 3.0]))["L2 at 50 %"]
         2.0
     """
-    points = torch.quantile(values.double(), torch.tensor(QUANTILES, dtype=torch.float64))
+    points = torch.quantile(values.double().cpu(), torch.tensor(QUANTILES, dtype=torch.float64))
     return {f"{name} at {100 * q:g} %": float(p) for q, p in zip(QUANTILES, points, strict=True)}
 
 
