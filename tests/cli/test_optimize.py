@@ -17,6 +17,8 @@ def test_codes_stand_beside_weights_and_a_subspace(zoo, run, tmp_path, capsys):
         assert 0 <= named[method, "accuracy"] <= 1
     assert named["all weights", "accuracy"] > named["all weights", "initial accuracy"]
     assert named["all weights", "numbers moved"] == 2758
+    start = named["all weights", "initial accuracy"]
+    assert named["random subspace, same size", "initial accuracy"] == start > 0.2  # that of the networks
     assert len(list(tmp_path.glob("*.safetensors"))) == records[0]["n"]
 
 

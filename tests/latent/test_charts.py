@@ -6,7 +6,7 @@ import torch
 from tests.encoders.test_activation import made
 from weightatlas.encoders.io import create_encoder
 from weightatlas.errors import ConfigError
-from weightatlas.latent.charts import chart_of, free_chart, random_chart
+from weightatlas.latent.charts import chart_of, free_chart, offset_chart, random_chart
 from weightatlas.population.forward import Population
 from weightatlas.weights.batch import batch_of, weights_of
 
@@ -22,6 +22,16 @@ def test_random_subspace_is_an_orthogonal_projection() -> None:
     assert torch.allclose(full.decode(full.start), values, atol=1e-5)
     with pytest.raises(ConfigError, match="1 to 20 dimensions"):
         random_chart(values, center, numbers=21)
+
+
+def test_offsets_start_at_the_networks_and_move_them_along_one_subspace() -> None:
+    values = torch.randn(3, 20)
+    chart = offset_chart(values, numbers=7, seed=1)
+    assert torch.equal(chart.decode(chart.start), values)
+    moved = chart.decode(torch.eye(7)[:3]) - values
+    same = random_chart(values, torch.zeros(20), numbers=7, seed=1).decode(torch.eye(7)[:3])
+    torch.testing.assert_close(moved, same)
+    assert chart.numbers == chart.start.shape[1] == 7
 
 
 def test_code_charts_start_at_the_reconstruction() -> None:

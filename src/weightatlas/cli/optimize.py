@@ -28,8 +28,9 @@ def optimize(
 ) -> None:
     """Train networks by moving their codes through a frozen decoder.
 
-    Beside it stand two baselines with as many steps: moving all weights, and moving as many numbers in a
-    random subspace. The best step is chosen on validation images; accuracies are those on test images.
+    Beside it stand two baselines with as many steps, which start at the networks themselves: moving all
+    weights, and moving as many numbers in a random subspace. The best step is chosen on validation images;
+    accuracies are those on test images.
 
     Example:
         weightatlas optimize runs/netspace runs/digits-zoo --steps 100 --out optimized
@@ -81,7 +82,7 @@ def _all(
 ) -> "tuple[Any, list[Record]]":
     """Optimize codes, weights and a random subspace; also return the records of all three."""
     from weightatlas.evaluate.exam import exam_of
-    from weightatlas.latent.charts import chart_of, free_chart, random_chart
+    from weightatlas.latent.charts import chart_of, free_chart, offset_chart
     from weightatlas.latent.optimize import OptimizeConfig
     from weightatlas.latent.optimize import optimize as move
     from weightatlas.results import Record, stamped
@@ -92,7 +93,7 @@ def _all(
     charts = {
         encoder.name: chart_of(encoder, weights),
         "all weights": free_chart(weights.values),
-        "random subspace, same size": random_chart(weights.values, weights.values.mean(0), size, seed),
+        "random subspace, same size": offset_chart(weights.values, size, seed),
     }
     results, records = {}, []
     for name, chart in charts.items():

@@ -59,6 +59,24 @@ def random_chart(
     return Chart(start, decode, numbers, lr=0.02)
 
 
+def offset_chart(values: Float[Tensor, "networks params"], numbers: int, seed: int = 0) -> Chart:
+    """Start at networks as they are and move each in a random subspace through itself.
+
+    The baseline of methods that train a network by few numbers: a subspace through one center would first
+    throw away what lies outside of it.
+
+    Args:
+        values: Networks as rows.
+        numbers: Dimension of the subspace.
+        seed: Seed of the subspace.
+
+    Raises:
+        ConfigError: The dimension is not between 1 and the number of parameters.
+    """
+    offset = random_chart(torch.zeros_like(values), torch.zeros_like(values[0]), numbers, seed)
+    return Chart(offset.start, lambda x: values + offset.decode(x), numbers, offset.lr)
+
+
 def free_chart(values: Float[Tensor, "networks params"], lr: float = 3e-3) -> Chart:
     """Start at given networks and move all their weights: distillation into a fresh network.
 
