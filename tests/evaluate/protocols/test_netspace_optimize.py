@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.evaluate.protocols.netspace import smoke
+from weightatlas.evaluate.protocols import netspace_optimize as module
 from weightatlas.evaluate.protocols import netspace_reconstruct
 from weightatlas.evaluate.protocols.netspace_optimize import (
     BOTH,
@@ -14,9 +15,11 @@ from weightatlas.evaluate.protocols.netspace_optimize import (
     FREE,
     STARTS,
     SUBSPACE,
+    OptimizeBench,
     both,
     charts_of,
     netspace_optimize,
+    single_records,
     starts,
 )
 from weightatlas.evaluate.protocols.netspace_reconstruct import ReconstructConfig
@@ -57,6 +60,21 @@ def test_baselines_start_at_the_originals_and_random_starts_at_the_same_networks
     assert torch.equal(charts[SUBSPACE].decode(charts[SUBSPACE].start), originals)
     decoded = charts[CODES].decode(charts[CODES].start)
     torch.testing.assert_close(decoded[3], originals[3])
+
+
+def test_networks_that_are_optimized_were_held_out_of_the_training(netspace_cache, monkeypatch) -> None:
+    """Also where another number of networks is held out than usual."""
+    there, seen = smoke("netspace_digits", netspace_cache), []
+
+    def caught(encoder: object, field: object, each: int, seed: int) -> None:
+        seen.append(field)
+        raise InterruptedError
+
+    monkeypatch.setattr(module, "starts", caught)
+    settings = settings_of("netspace_optimize", "smoke", OptimizeBench, {"single": {"held": 3}})
+    with pytest.raises(InterruptedError):
+        single_records(there, 0, settings)
+    assert seen[0] is netspace_reconstruct.single(there, "batched", 3)
 
 
 def test_all_weights_go_on_where_codes_stopped() -> None:

@@ -17,7 +17,7 @@ from weightatlas.evaluate.protocols import netspace_ladder, netspace_reconstruct
 from weightatlas.evaluate.protocols.netspace_stage import Field, lessons_of
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units, settings_of
 from weightatlas.evaluate.protocols.stage import Stage, stage
-from weightatlas.latent.charts import free_chart, random_chart
+from weightatlas.latent.charts import free_chart, offset_chart
 from weightatlas.latent.optimize import (
     Lessons,
     OptimizeConfig,
@@ -89,9 +89,9 @@ def netspace_optimize(
 ) -> list[Record]:
     """Optimize codes through a frozen decoder (Berardi et al., 2022, Table I), beside two baselines.
 
-    All methods start at the same networks, see the same images and do the same number of steps; one moves
-    codes in the first half of them and all weights in the second. Test images are used for the final
-    number alone.
+    All methods start at the same networks (codes at what they rebuild, baselines at the networks themselves),
+    see the same images and do the same number of steps; one moves codes in the first half of them and all
+    weights in the second. Test images are used for the final number alone.
 
     Args:
         tier: "smoke", "laptop" or "paper".
@@ -116,7 +116,7 @@ def single_records(there: Stage, seed: int, settings: OptimizeBench) -> list[Rec
         netspace_reconstruct.BENCH, there.tier, netspace_reconstruct.ReconstructConfig, settings.single
     )
     encoder = netspace_reconstruct.trained(there, "netspace", seed, own)
-    field = netspace_reconstruct.single(there, own.engine)
+    field = netspace_reconstruct.single(there, own.engine, own.held)
     codes, originals, names = starts(encoder, field, settings.each, seed)
     charts = charts_of(encoder, field, codes, originals, seed)
     learn = partial(_optimized, field, lessons_of(there), settings, seed, None)
@@ -174,7 +174,7 @@ def starts(
         known = encoder.encode(field.weights("train")).codes
         codes = encoder.encode(field.weights("test")).codes[rows]
         drawn = torch.randn(each, *known.shape[1:], generator=generator_of("random start", seed))
-        drawn = known.mean(0) + known.std(0) * drawn
+        drawn = known.mean(0) + known.std(0) * drawn.to(known)
         originals = torch.cat([values[rows], encoder.decode(drawn, field.spec).weights])
     return torch.cat([codes, drawn]), originals, [start for start in STARTS for _ in range(each)]
 
@@ -184,15 +184,12 @@ def charts_of(
 ) -> dict[str, Chart]:
     """What each method moves."""
     size = min(encoder.config.dim, field.spec.params)
-    # Every network has a subspace through itself, so that the baseline starts where the others do.
-    offset = random_chart(torch.zeros_like(originals), torch.zeros(field.spec.params), size, seed)
-    through = Chart(offset.start, lambda x: originals + offset.decode(x), size, offset.lr)
     start = code_chart(encoder, codes, field.spec)
     return {
         CODES: start,
         BOTH: start,
         FREE: free_chart(originals),
-        SUBSPACE: through,
+        SUBSPACE: offset_chart(originals, size, seed),
     }
 
 

@@ -281,7 +281,8 @@ def trained(there: Stage, row: str, seed: int, settings: ReconstructConfig) -> P
     space = SpaceConfig.build({**chosen.space, **METHODS[row]})
     changes = {"passes": settings.passes, "seed": seed, "space": space, "device": str(there.device)}
     config = SpaceFit.build({**chosen.fit.model_dump(), "select": "val/gap", **changes})
-    mark = f"{key_of(config.identity, settings.preset, chosen.settings) & 0xFFFF_FFFF:08x}"
+    facts = (config.identity, settings.preset, chosen.settings, *([settings.held] if settings.held else []))
+    mark = f"{key_of(*facts) & 0xFFFF_FFFF:08x}"
     folder = there.cache / "runs" / f"{there.name}-{there.tier}-seed{seed}-{mark}"
     pool, held = queries_of(there)
     validation = (batch_of_fields([field], "val"), held)
