@@ -53,6 +53,16 @@ def test_operations_are_named_and_directed(name):
     assert back.direction == ("second to first" if name in DIRECTED else None)
 
 
+def test_long_training_that_moves_layers_unequally_is_no_merge():
+    far = drifted(BASE)
+    for scale, name in zip(
+        (0.2, 0.9, 0.6), [t.name for t in SPEC.tensors if t.role == "weight"], strict=True
+    ):
+        part = SPEC.slices[name]
+        far[part] = scale * far[part] + 0.3 * OTHER[part]
+    assert compare(BASE, far, SPEC, null=NULL).changes == ("fine-tuned",)
+
+
 @pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8", "int4 per row"])
 def test_precisions_are_told_apart(precision):
     found = compare(BASE, family.quantized(row(BASE), SPEC, precision)[0], SPEC, null=NULL)

@@ -17,6 +17,8 @@ _SPARSER = 0.02  # additional share of zeros that counts as pruning
 _HEAD = 0.4  # cosine of heads, relative to that of bodies, below which a head counts as replaced
 _EXACT = 2e-4  # relative difference that float32 arithmetic explains
 _MERGED = (0.3, 0.8)  # share of a parent that is left in an average with another network
+_EVEN = 0.1  # largest deviation of this share over layers: training moves layers unequally far
+_WHOLE = 0.75  # share of an average, at least, that is in its parent
 _APART = 0.87  # squared cosine above which a difference is too small to be a merge with a stranger
 _COARSE = {"float16": 11.0, "bfloat16": 8.0}
 
@@ -97,7 +99,11 @@ def _soft(
     if left <= allowed:
         return None, None, total
     spread = shares.std(dim=0, correction=0).tolist() if len(shares) else [0.0, 0.0]
-    possible = [side for side in (0, 1) if _MERGED[0] < total[side] < _MERGED[1]]
+    possible = [
+        side
+        for side in (0, 1)
+        if _MERGED[0] < total[side] < _MERGED[1] and spread[side] <= _EVEN and total[1 - side] >= _WHOLE
+    ]
     if possible and total[0] * total[1] < _APART:
         return "merged", _way(min(possible, key=lambda side: spread[side]) == 0), total
     return "fine-tuned", None, total
