@@ -5,9 +5,10 @@ from itertools import product
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from tests.population.small import NETWORKS, make, reference, toy_data
+from tests.population.small import NETWORKS, make, reference, spec_by_hand, toy_data
 from weightatlas.errors import ConfigError
 from weightatlas.population.engines import engines
 from weightatlas.population.initialize import initialize
@@ -161,3 +162,33 @@ def test_continues_from_given_weights() -> None:
     assert torch.equal(same[1].weights, _train("plain", runs)[1].weights)
     with pytest.raises(ConfigError, match="first weights have shape"):
         _train("plain", runs, start=first[:1])
+
+
+class Shared(nn.Module):
+    """One dropout layer under two names; called once, or at both places."""
+
+    def __init__(self, twice: bool) -> None:
+        super().__init__()
+        self.flat, self.a, self.b = nn.Flatten(), nn.Linear(64, 6), nn.Linear(6, 5)
+        self.drop = nn.Dropout()
+        self.again, self.twice = self.drop, twice
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.again(torch.relu(self.a(self.flat(x))))
+        return self.b(self.drop(x) if self.twice else x)
+
+
+def test_a_dropout_layer_of_two_names_draws_from_the_key() -> None:
+    network = Shared(twice=False)
+    spec = spec_by_hand(network)
+    run = TrainConfig(key=3, dropout=0.5, batch_size=16)
+    first, again = (next(train(network, spec, toy_data(), [run], 1, engine="loop")).weights for _ in range(2))
+    assert torch.equal(first, again)
+
+
+def test_a_dropout_layer_called_twice_is_refused() -> None:
+    network = Shared(twice=True)
+    spec = spec_by_hand(network)
+    next(train(network, spec, toy_data(), [TrainConfig(batch_size=16)], 1, engine="loop"))
+    with pytest.raises(ConfigError, match="calls its dropout layer 'drop' 2 times"):
+        next(train(network, spec, toy_data(), [TrainConfig(batch_size=16, dropout=0.5)], 1))

@@ -29,11 +29,11 @@ class VitBlock(nn.Module):
             activation_of(activation),
             nn.Linear(hidden, dim),
         )
-        self.drop = nn.Sequential(*dropout_of(dropout))
+        self.drop1, self.drop2 = nn.Sequential(*dropout_of(dropout)), nn.Sequential(*dropout_of(dropout))
 
     def forward(self, x: Float[Tensor, "images tokens dim"]) -> Float[Tensor, "images tokens dim"]:
-        x = x + self.drop(self._attend(self.norm1(x)))
-        return x + self.drop(self.down(self.act(self.up(self.norm2(x)))))
+        x = x + self.drop1(self._attend(self.norm1(x)))
+        return x + self.drop2(self.down(self.act(self.up(self.norm2(x)))))
 
     def _attend(self, x: Tensor) -> Tensor:
         images, tokens, dim = x.shape

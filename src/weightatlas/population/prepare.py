@@ -86,14 +86,12 @@ def prepare(network: nn.Module, *, training: bool) -> nn.Module:
     network = copy.deepcopy(network)
     for parameter in network.parameters():
         parameter.requires_grad_(False)
-    replaced = {name: _pure(module) for name, module in network.named_modules()}
-    if "" in replaced and replaced[""] is not network:
-        network = replaced[""]
-    for name, module in replaced.items():
-        if name and module is not network.get_submodule(name):
+    made = {module: _pure(module) for module in network.modules()}
+    for name, module in list(network.named_modules(remove_duplicate=False)):
+        if name and made[module] is not module:
             parent, _, leaf = name.rpartition(".")
-            setattr(network.get_submodule(parent), leaf, module)
-    return network.train(training)
+            setattr(network.get_submodule(parent), leaf, made[module])
+    return made[network].train(training)
 
 
 def _pure(module: nn.Module) -> nn.Module:
@@ -102,11 +100,30 @@ def _pure(module: nn.Module) -> nn.Module:
     return PureNorm(module) if isinstance(module, _BatchNorm) else module
 
 
-def dropout_shapes(network: nn.Module, inputs: Tensor) -> dict[str, tuple[int, ...]]:
-    """Run a prepared network once and read which mask each dropout layer needs (without the batch axis)."""
+def dropout_shapes(network: nn.Module, inputs: Tensor, drops: bool = True) -> dict[str, tuple[int, ...]]:
+    """Run a prepared network once and read which mask each dropout layer needs (without the batch axis).
+
+    Args:
+        network: The network.
+        inputs: Some of its inputs.
+        drops: Whether masks will be drawn.
+
+    Raises:
+        ConfigError: A layer is called more than once: its one mask would drop the same numbers again.
+    """
+    found = {name: m for name, m in network.named_modules() if isinstance(m, MaskedDropout)}
+    called: list[nn.Module] = []
+    hooks = [layer.register_forward_hook(lambda layer, *_: called.append(layer)) for layer in found.values()]
     with torch.no_grad():
         network(inputs[:2])
-    found = {name: m for name, m in network.named_modules() if isinstance(m, MaskedDropout)}
+    for hook in hooks:
+        hook.remove()
+    again = [name for name, layer in found.items() if called.count(layer) > 1]
+    if drops and again:
+        raise ConfigError(
+            f"The network calls its dropout layer '{again[0]}' {called.count(found[again[0]])} times.",
+            todo="Give every place a dropout layer of its own.",
+        )
     return {f"{name}.mask" if name else "mask": module.shape for name, module in found.items()}
 
 

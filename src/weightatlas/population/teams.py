@@ -52,7 +52,8 @@ class Team:
         self.network, self.spec, self.data, self.blocks, self.loss = network, spec, data, blocks, loss
         inputs = data["train"][0]
         probe = prepare(network, training=False).to(inputs.device)
-        self.shapes = dropout_shapes(probe, inputs)
+        drops = any(bool((block.dropout > 0).any()) for block in blocks)
+        self.shapes = dropout_shapes(probe, inputs, drops)
         self.room = max(int(memory_mb * 2**20 / (12 * activation_numbers(probe, inputs))), 1)
         self.workers = min(workers, len(blocks))
         self.engine = engine
