@@ -39,6 +39,19 @@ def test_larger_shares_hold_smaller_ones_and_only_training_networks(cache: Path)
     assert not torch.equal(half, fewer(there, 0.5, 1).table("train")[0])
 
 
+def test_all_shares_take_whole_passes_of_at_least_as_many_steps(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of("data_efficiency", "smoke", EfficiencyConfig, {"updates": 5})
+    there, seen = sine_stage(settings, "smoke", cache), []
+    monkeypatch.setattr(module, "trained_records", lambda *given: seen.append(given[3].fit.passes) or [])
+    for share in (0.2, 1.0):
+        less = fewer(there, share, 0)
+        module.trained(less, "SNE", 0, settings)
+        each = -(-len(less.parts["train"]) // settings.batch)
+        assert settings.updates <= seen[-1] * each < settings.updates + each
+
+
 def test_an_unknown_method_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no method 'SNF'"):
         data_efficiency("smoke", tmp_path / "r.json", (0,), only="SNF")
