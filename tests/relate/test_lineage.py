@@ -15,6 +15,8 @@ def test_smoke_measures_everything_once(tmp_path):
     assert found["distilled students, weights only", "called related"].value == 0.0
     assert found["merging, mean drop", "mean absolute error"].kind == "baseline"
     assert any(method.startswith("trees") for method, _ in found)
+    assert found["hidden units forgotten, strangers", "called related"].value == 0.0
+    assert found["hidden units forgotten, relatives as they were stored", "detected"].value == 1.0
     before = out.read_bytes()
     assert len(lineage("smoke", out, epochs=1, **small)) == len(records)
     assert out.read_bytes() == before

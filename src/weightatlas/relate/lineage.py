@@ -25,6 +25,7 @@ from weightatlas.relate.nursery import Nursery
 from weightatlas.relate.rates import clopper_pearson, clustered_upper
 from weightatlas.relate.relatives import RELATIONS, relatives
 from weightatlas.relate.tree import family_tree
+from weightatlas.relate.unmatched import Unmatched
 from weightatlas.results import Record, append_records, finished, load_records, stamped
 
 ZOO = "digits families"
@@ -87,7 +88,7 @@ def lineage(
     folder = (cache or cache_of(out)) / "lineage"
     work = _Work(settings, tier, folder, seed)
     command = f"weightatlas bench lineage --tier {tier}"
-    with track(2 + 2 * len(settings.architectures), "bench lineage") as bar:
+    with track(3 + 2 * len(settings.architectures), "bench lineage") as bar:
         if not finished(out, "lineage", tier, ZOO, "strangers, same architecture", seed):
             null = work.calibrated(bar.advance)
             write_text(folder / "null.yaml", null.to_yaml())
@@ -97,6 +98,9 @@ def lineage(
             null = Null.from_yaml(folder / "null.yaml")
             append_records(out, stamped(work.trees(null), command))
         bar.advance(note="trees")
+        if not finished(out, "lineage", tier, ZOO, "hidden units forgotten, strangers", seed):
+            append_records(out, stamped(work.unmatched(), command))
+        bar.advance(note="hidden units forgotten")
     return [r for r in load_records(out) if (r.bench, r.tier) == ("lineage", tier)]
 
 
@@ -257,6 +261,13 @@ class _Work:
             records.append(self._record(method, "directed edges right", rights / truth, networks))
             records.append(self._record(method, "edges right, either way", undirected / truth, networks))
         return records
+
+    def unmatched(self) -> list[Record]:
+        """Compare the same networks as if it were not known which units may be renumbered."""
+        found, own = Unmatched(), self.settings
+        for name in own.architectures:
+            found.look(self.nursery(name), own.strangers, own.related, own.students)
+        return [self._record(*row) for row in found.rows()]
 
     def _record(self, method: str, metric: str, value: float, n: int, kind: Any = "ours") -> Record:
         about = {"bench": "lineage", "tier": self.tier, "zoo": ZOO, "seeds": (self.seed,), "split": "network"}
