@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.weights.files.collection import keras_file
 from weightatlas.predict import PropertyPredictor
 from weightatlas.predict.estimate import Estimator
 from weightatlas.relate import inspection
@@ -133,3 +134,10 @@ def test_a_network_that_is_not_understood_does_not_hide_the_others(files, monkey
     assert [one.file for one in found] == [str(file) for file in files[:2]]
     assert list(failed) == [odd]
     assert "not understood: IndexError" in failed[odd]
+
+
+def test_flattens_of_keras_files_keep_their_channels_fixed(tmp_path):
+    keras_file(tmp_path / "a.h5")
+    found, failed = Inspector().inspect([tmp_path / "a.h5"])
+    assert not failed
+    assert any("positions first" in guess for guess in found[0].guesses)

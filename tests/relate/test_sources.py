@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.relate.small import mlp, networks
+from tests.weights.files.collection import keras_file
 from weightatlas.errors import FileError
 from weightatlas.relate.sources import open_network
 from weightatlas.weights.vector import to_state_dict
@@ -20,3 +21,8 @@ def test_files_are_read_with_and_without_their_architecture(tmp_path):
     assert named.spec == mlp()
     with pytest.raises(FileError):
         open_network(str(tmp_path / "missing.pt"))
+
+
+def test_flattens_of_keras_files_keep_their_channels_fixed(tmp_path):
+    keras_file(tmp_path / "a.h5")
+    assert open_network(str(tmp_path / "a.h5")).spec.groups == ()

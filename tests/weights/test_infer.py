@@ -119,7 +119,9 @@ def test_every_conclusion_has_a_certainty_and_a_reason():
 
 def test_a_module_is_traced_instead():
     network = named.LeNet()
-    assert infer(network, network.shape).spec == trace(network, network.shape)
+    found = infer(network, network.shape)
+    assert found.spec == trace(network, network.shape)
+    assert found.guesses[0].certainty == "likely"  # Rules alone: not yet checked by running.
     with pytest.raises(SpecError, match="input_shape"):
         infer(network)
 
@@ -174,3 +176,22 @@ def test_an_adapter_file_is_a_lora():
             shapes |= {layer.format(i, part, "A"): (8, 64), layer.format(i, part, "B"): (64, 8)}
     found = infer(shapes)
     assert found.spec.groups == (8,) * 6
+
+
+def test_a_layer_between_the_two_of_an_adapter_fixes_its_rank():
+    shapes = {"x.lora_down.weight": (4, 8, 1, 1), "x.lora_up.weight": (16, 4, 1, 1)}
+    assert infer(shapes).spec.groups == (4,)
+    found = infer({**shapes, "x.lora_mid.weight": (4, 4, 3, 3)})
+    assert found.spec.groups == ()
+    assert "LoRA of rank 4 (group, unknown)" in found.explain("group")
+
+
+@pytest.mark.parametrize("names", [("conv", "dense", "dense_1"), ("0", "3", "5")])
+def test_a_flatten_with_channels_last_fixes_its_channels(names):
+    conv, first, last = names
+    shapes = {f"{conv}.weight": (4, 1, 3, 3), f"{conv}.bias": (4,)}
+    shapes |= {f"{first}.weight": (16, 36), f"{first}.bias": (16,), f"{last}.weight": (3, 16)}
+    assert infer(shapes).spec.groups == (4, 16)
+    found = infer(shapes, channels_last=True)
+    assert found.spec.groups == (16,)
+    assert "positions first" in found.explain("group")

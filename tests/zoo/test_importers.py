@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from tests.weights.files.collection import keras_file
 from weightatlas.errors import NoCode, ZooError
 from weightatlas.predict import PropertyPredictor
 from weightatlas.relate.inspection import Inspector
 from weightatlas.weights.infer import infer
 from weightatlas.zoo import Zoo
-from weightatlas.zoo.importers.candidates import common
+from weightatlas.zoo.importers.candidates import Candidate, Chooser, common
 from weightatlas.zoo.importers.folder import import_folder
 from weightatlas.zoo.store import write_shard
 from weightatlas.zoo.table import Table
@@ -196,10 +197,10 @@ def test_a_network_that_is_not_understood_is_left_out_and_the_others_are_read(
     for name in ("good", "strange"):
         torch.save({f"{name}.weight": torch.randn(3, 2)}, tmp_path / f"{name}.pt")
 
-    def fussy(state: dict, graph: tuple = ()) -> object:
+    def fussy(state: dict, **more: object) -> object:
         if "strange.weight" in state:
             raise KeyError("strange")
-        return infer(state, graph=graph)
+        return infer(state, **more)
 
     monkeypatch.setattr("weightatlas.zoo.importers.candidates.infer", fussy)
     done = import_folder(tmp_path, tmp_path / "zoo")
@@ -220,3 +221,10 @@ def test_arrays_of_data_are_no_networks(tmp_path: Path) -> None:
     found, failed = Inspector().inspect(sorted(tmp_path.glob("*.np*")))
     assert [Path(one.file).name for one in found] == ["net.npz"]
     assert "none is named like the weights" in failed[tmp_path / "signals.npy"]
+
+
+def test_flattens_of_keras_files_keep_their_channels_fixed(tmp_path):
+    keras_file(tmp_path / "a.h5")
+    (candidate,) = Chooser().choose(tmp_path / "a.h5")
+    assert isinstance(candidate, Candidate)
+    assert candidate.spec.groups == ()

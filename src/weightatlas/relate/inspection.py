@@ -90,9 +90,10 @@ class _Open:
     result: Inspection | None = None
 
     @property
-    def key(self) -> tuple[Shapes, tuple[str, ...]]:
-        """What a layout is inferred from: names, shapes, and the graph if there is one."""
-        return self.shapes, tuple(step.model_dump_json() for step in self.stored.graph)
+    def key(self) -> tuple[Shapes, tuple[str, ...], bool]:
+        """What a layout is inferred from: names, shapes, the graph if there is one, the order of flattens."""
+        steps = tuple(step.model_dump_json() for step in self.stored.graph)
+        return self.shapes, steps, self.stored.channels_last
 
 
 class Inspector:
@@ -105,7 +106,7 @@ class Inspector:
 
     def __init__(self, estimator: Estimator | None = None, spectra: bool = True) -> None:
         self.estimator, self.spectra = estimator, spectra
-        self.known: dict[tuple[Shapes, tuple[str, ...]], tuple[Inferred, Family]] = {}
+        self.known: dict[tuple[Shapes, tuple[str, ...], bool], tuple[Inferred, Family]] = {}
 
     def inspect(self, files: Sequence[Path]) -> tuple[list[Inspection], dict[Path, str]]:
         """Inspect files; memory is bounded by the largest file and a fixed sum of small ones.
@@ -158,7 +159,8 @@ class Inspector:
         """Look at networks with the same names and shapes at once."""
         first = group[0]
         if first.key not in self.known:
-            inferred = infer(first.stored.tensors, graph=first.stored.graph)
+            last = first.stored.channels_last
+            inferred = infer(first.stored.tensors, graph=first.stored.graph, channels_last=last)
             self.known[first.key] = inferred, family_of(inferred)
         inferred, family = self.known[first.key]
         spec = inferred.spec
@@ -166,7 +168,8 @@ class Inspector:
             raise DataError(reason)
         aliased = {alias for tensor in spec.tensors for alias in tensor.aliases}
         if aliased and any(not _shared(one.stored.tensors, spec) for one in group):
-            inferred = infer(dict(first.shapes))  # Tied in one file, apart in another.
+            # Tied in one file, apart in another.
+            inferred = infer(dict(first.shapes), channels_last=first.stored.channels_last)
             spec, family = inferred.spec, family_of(inferred)
         stacked = {t.name: _stacked([one.stored.tensors[t.name] for one in group]) for t in spec.tensors}
         health = examine_tensors(stacked, spec, spectra=self.spectra)

@@ -58,12 +58,12 @@ def open_network(source: str, network: str | None = None, **options: object) -> 
     folder, colon, row = source.rpartition(":")
     if colon and (Path(folder) / "zoo.json").exists():
         return _row(folder, row, source)
-    tensors = read_checkpoint(source).network.tensors
-    state = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    stored = read_checkpoint(source).network
+    state = {name: tensor for name, tensor in stored.tensors.items() if tensor.is_floating_point()}
     if not state:
         raise SpecError(f"{source} holds no floating tensors.")
     if network is None:
-        spec = infer(state).spec
+        spec = infer(state, channels_last=stored.channels_last).spec
         return Known(source, flatten([state], spec)[0], spec, task=_task)
     module = create_network(network, **options)
     spec = spec_of(module, input_shape_of(network, **options))

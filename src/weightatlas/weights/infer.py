@@ -43,6 +43,7 @@ def infer(
     source: "Mapping[str, Tensor] | Mapping[str, tuple[int, ...]] | nn.Module",
     input_shape: tuple[int, ...] | None = None,
     graph: Sequence[Operation] = (),
+    channels_last: bool = False,
 ) -> Inferred:
     """Describe a network of which only names and shapes are known.
 
@@ -50,12 +51,12 @@ def infer(
     what two wirings could explain is fixed, or tied so coarsely that it is right for both. The order of
     tensors depends on their names alone, not on the file, and follows PyTorch's `state_dict` where
     names tell. "Certain" assumes that modules without tensors treat channels alike (activations, pooling,
-    dropout, flatten, softmax); a local response norm, a channel shuffle, or a group norm without scale
-    between two layers of one Sequential cannot be seen. Sums without tensors are thought of where they add
-    equal widths, and where they slice or pad across two layers or inside a list of layers; not seen are
-    padded sums around one layer with a name of its own, with the input or output of the network, or in a
-    list that holds activations between its layers, as a Sequential does. A module is traced instead, and
-    the graph of an ONNX file is followed.
+    dropout, flatten, softmax); a local response norm, a channel shuffle, a transpose in front of a flatten,
+    or a group norm without scale between two layers of one Sequential cannot be seen. Sums without tensors
+    are thought of where they add equal widths, and where they slice or pad across two layers or inside a list
+    of layers; not seen are padded sums around one layer with a name of its own or with the input or output
+    of the network, and any sums in a list that holds activations between its layers, as a Sequential does.
+    A module is traced instead, and the graph of an ONNX file is followed.
 
     Example:
         >>> import torch
@@ -70,6 +71,7 @@ def infer(
         source: A state dict, the shapes of one, or a module.
         input_shape: Shape of one input, needed with a module only.
         graph: Operations of an ONNX file (`StoredNetwork.graph`); other graphs are ignored.
+        channels_last: Whether flattens put positions before channels (`StoredNetwork.channels_last`).
 
     Raises:
         SpecError: There are no floating tensors, or a module comes without its input shape.
@@ -85,7 +87,7 @@ def infer(
     shapes = {names[name]: shape for name, shape in shapes.items()}
     aliases = {names[name]: [names[other] for other in others] for name, others in aliases.items()}
     root = tree_of(shapes)
-    reader = Reader(root)
+    reader = Reader(root, channels_last)
     units = Builder(root, reader).units(root)
     order = canonical_order(tree_of(shapes))
     Wirer(units, reader).wire()
@@ -128,7 +130,8 @@ def _traced(network: nn.Module, input_shape: tuple[int, ...] | None) -> Inferred
         )
     spec = trace(network, input_shape)
     found = infer(network.state_dict())
-    guess = Guess(type(network).__name__, "layer", "traced", "certain", "the module itself was run")
+    reason = "one rule per operation; spec_of also checks them by running permuted networks"
+    guess = Guess(type(network).__name__, "layer", "traced", "likely", reason)
     return Inferred(spec, (guess,), found.units)
 
 

@@ -23,6 +23,7 @@ SHORTCUT = ("downsample", "shortcut", "skip", "convShortcut", "conv_shortcut", "
 
 
 LAYER = {"weight", "bias", "gamma", "beta", "running_mean", "running_var"}
+TURNED = "a flatten with channels last puts positions first: members of a channel do not stand together"
 SPREAD = {"linear1", "intermediate.dense", "lin1", "fc1"}
 
 

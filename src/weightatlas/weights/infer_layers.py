@@ -79,9 +79,15 @@ class Unit:
 
 
 class Reader:
-    """Turns leaf modules into units and notes the role of every tensor."""
+    """Turns leaf modules into units and notes the role of every tensor.
 
-    def __init__(self, root: Module) -> None:
+    Args:
+        root: All modules.
+        channels_last: Whether flattens put positions before channels.
+    """
+
+    def __init__(self, root: Module, channels_last: bool = False) -> None:
+        self.channels_last = channels_last
         self.lines: dict[str, list[Line]] = {}
         self.roles: dict[str, Role] = {}
         self.guesses: list[Guess] = []

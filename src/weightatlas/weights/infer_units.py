@@ -14,6 +14,7 @@ from weightatlas.weights.infer_blocks import (
     PAIRS,
     QUERY,
     SPREAD,
+    TURNED,
     VALUE,
     follows,
     is_layer,
@@ -121,6 +122,9 @@ class Builder:
             reason = f"{after.name} reads {after.width_in} = {before.width_out} × {times} numbers"
             self.reader.say(f"{before.name} → {after.name}", "boundary", text, "certain", reason)
         unify(stretch(before.out, times), after.source)
+        if times > 1 and self.reader.channels_last:
+            fix(after.source)
+            self.reader.say(before.name, "group", "channels stay fixed", "unknown", TURNED)
         if after.plain_norm:
             fix(after.source)
             reason = "group norm would tie channels, layer norm would not"
@@ -142,9 +146,13 @@ class Builder:
             return None
         unify(line_of(a.out), line_of(b.source))
         rest = [child for child in node.ordered() if child is not low and child is not high]
+        beside = [shape for child in rest for leaf in child.walk() for shape in leaf.tensors.values()]
+        sure, reason = "certain", "two matrices that meet in the rank"
+        if any(a.width_out in shape for shape in (*beside, *node.tensors.values())):
+            fix(line_of(a.out))
+            sure, reason = "unknown", "it stays fixed: what has this width beside them may stand between them"
         inner = [unit for child in rest for unit in self.units(child)] + self.reader.loose(node)
-        text = f"LoRA of rank {a.width_out}"
-        self.reader.say(node.path, "group", text, "certain", "two matrices that meet in the rank")
+        self.reader.say(node.path, "group", f"LoRA of rank {a.width_out}", sure, reason)
         for line in (a.source, b.out):
             if line is not None:
                 fix(line)

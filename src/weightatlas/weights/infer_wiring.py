@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from weightatlas.weights.axes import Line, fix, is_fixed, length, stretch, unify
-from weightatlas.weights.infer_blocks import pooled
+from weightatlas.weights.infer_blocks import TURNED, pooled
 from weightatlas.weights.infer_formulas import hidden_formulas
 from weightatlas.weights.infer_layers import Reader, Unit
 from weightatlas.weights.infer_shortcuts import unequal_sums
@@ -176,6 +176,8 @@ class Wirer:
                 unify(stretch(before.out, after.width_in // width), after.source)
         bound = [a.width_out for a, b in self.flattened if b.width_in == width]
         doubt = "it is a flatten of channels that are fixed" if set(bound) - self.result.free else ""
+        if self.reader.channels_last and any(before.width_out == width for before, _ in self.flattened):
+            doubt = TURNED
         for unit in self.units:
             if unit.kind in ("norm", "scale", "token") and unit.width_out == width:
                 lines.append(unit.out or ())

@@ -9,6 +9,7 @@ import torch
 
 from tests.weights.files.collection import keras_file, numbered_keras_file, zip_bytes
 from weightatlas.weights.files import read_checkpoint
+from weightatlas.weights.infer import infer
 
 
 def keras_convolution(inputs, kernel):
@@ -42,6 +43,15 @@ def test_kernels_compute_the_same_and_go_back(tmp_path):
     back = network.restore(network.tensors)
     assert all(np.array_equal(back[key].numpy(), value) for key, value in stored.items())
     assert [step.name for step in network.graph] == ["conv2d", "batch_normalization", "dense"]
+
+
+def test_flattened_positions_stand_before_channels(tmp_path):
+    """A permutation of channels alone must not be called certain: dense rows count (y, x, channel)."""
+    keras_file(tmp_path / "a.h5")
+    network = read_checkpoint(tmp_path / "a.h5").network
+    assert network.channels_last
+    assert infer(network.tensors).spec.groups == (4,)
+    assert infer(network.tensors, channels_last=network.channels_last).spec.groups == ()
 
 
 def test_the_optimizer_is_left_out(tmp_path):

@@ -72,6 +72,7 @@ class StoredNetwork:
         renamed: (key in the file, name here) of every tensor whose name was changed.
         prefix: The part that all names shared and that was removed, with its dot; empty if none.
         graph: Its operations in execution order, if the file holds them.
+        channels_last: Whether its flattens put positions before channels, as those of Keras do.
     """
 
     name: str
@@ -82,6 +83,7 @@ class StoredNetwork:
     renamed: tuple[tuple[str, str], ...] = ()
     prefix: str = ""
     graph: tuple[Operation, ...] = ()
+    channels_last: bool = False
 
     @property
     def lossy(self) -> dict[str, float]:

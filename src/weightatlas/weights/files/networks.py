@@ -114,6 +114,7 @@ def _network(
         renamed=tuple((origins[new].key, new) for new in tensors if origins[new].key != new),
         prefix=prefix,
         graph=tuple(_renamed(step, names) for step in content.graph),
+        channels_last="keras" in content.format,
     )
 
 

@@ -1,6 +1,6 @@
 """Networks found in checkpoint files, each with the layout it will have in the zoo."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from weightatlas.errors import SpecError, WeightAtlasError
 from weightatlas.symmetry.verify import without_groups
 from weightatlas.weights.family import family_of, only_data
-from weightatlas.weights.files import Operation, StoredNetwork, read_checkpoint
+from weightatlas.weights.files import StoredNetwork, read_checkpoint
 from weightatlas.weights.infer import Inferred, infer
 from weightatlas.weights.spec import NetworkSpec
 from weightatlas.weights.vector import check
@@ -47,7 +47,7 @@ class Chooser:
     def __init__(self, spec: NetworkSpec | None = None) -> None:
         self.spec = spec
         self.families: dict[str, str] = {}
-        self._inferred: dict[tuple[Shapes, tuple[str, ...]], Inferred] = {}
+        self._inferred: dict[tuple[Shapes, tuple[str, ...], bool], Inferred] = {}
 
     def choose(self, path: Path) -> Iterator[Candidate | tuple[Path, str]]:
         """Yield the networks of a file, or a place in it and why it is left out."""
@@ -88,22 +88,23 @@ class Chooser:
             state = stored.under(tensor.name for tensor in self.spec.tensors)
             check(state, self.spec, finite=True)
             return Candidate(path, stored, format, state, self.spec)
-        spec = self._infer(stored.tensors, stored.graph, format)
+        spec = self._infer(stored, format)
         check(stored.tensors, spec, finite=True)
         return Candidate(path, stored, format, stored.tensors, spec)
 
-    def _infer(self, state: Mapping[str, Tensor], graph: Sequence[Operation], format: str) -> NetworkSpec:
+    def _infer(self, stored: StoredNetwork, format: str) -> NetworkSpec:
         """Infer a layout, once per set of names and shapes, and graph if there is one."""
+        state, last = stored.tensors, stored.channels_last
         shapes = frozenset((name, tuple(t.shape)) for name, t in state.items() if t.is_floating_point())
-        key = shapes, tuple(step.model_dump_json() for step in graph)
+        key = shapes, tuple(step.model_dump_json() for step in stored.graph), last
         if key not in self._inferred:
-            self._inferred[key] = infer(state, graph=graph)
+            self._inferred[key] = infer(state, graph=stored.graph, channels_last=last)
         inferred = self._inferred[key]
         if reason := only_data(inferred, format):
             raise SpecError(reason)
         aliases = [(t.name, alias) for t in inferred.spec.tensors for alias in t.aliases]
         if any(state[a].data_ptr() != state[b].data_ptr() for a, b in aliases):
-            inferred = infer({name: tuple(t.shape) for name, t in state.items() if t.is_floating_point()})
+            inferred = infer(dict(sorted(shapes)), channels_last=last)
         self.families.setdefault(inferred.spec.layout_id, family_of(inferred).name)
         return inferred.spec
 
