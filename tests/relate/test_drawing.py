@@ -12,3 +12,11 @@ def test_branches_are_drawn():
     )
     lines = text_of(Tree(edges, (0, 4)), list("abcde")).splitlines()
     assert lines == ["a", "├─ b  (pruned)", "│  └─ d  (merged and c)", "└─ c  (fine-tuned)", "e"]
+
+
+def test_families_come_first_and_many_lone_networks_are_counted():
+    tree = Tree((Edge(25, 24, None, ("pruned",), 0.0),), tuple(range(25)))
+    lines = text_of(tree, [f"n{row}" for row in range(26)]).splitlines()
+    assert lines[:2] == ["n24", "└─ n25  (pruned)"]
+    assert lines[2].startswith("24 networks without relatives")
+    assert len(lines) == 3

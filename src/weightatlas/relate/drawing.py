@@ -6,10 +6,11 @@ from html import escape
 from weightatlas.relate.tree import Edge, Tree
 
 _ROW, _STEP, _LEFT = 26, 190, 16
+_LISTED = 20  # networks without relatives that text names one by one
 
 
 def text_of(tree: Tree, names: Sequence[str]) -> str:
-    """Write a tree with a line per network, children indented.
+    """Write a tree with a line per network, children indented; many without relatives are only counted.
 
     Example:
         >>> print(text_of(Tree((Edge(1, 0, None, ("pruned",), 0.0),), (0,)), ["base", "small"]))
@@ -20,15 +21,16 @@ def text_of(tree: Tree, names: Sequence[str]) -> str:
         tree: The families.
         names: Name of every row.
     """
-    lines = []
-    for depth, row, edge, last in _walk(tree):
+    lines, lone = [], _lone(tree)
+    for _, row, edge, last in _walk(tree):
         if edge is None:
-            lines.append(names[row])
+            lines += [] if row in lone and len(lone) > _LISTED else [names[row]]
             continue
         also = f" and {names[edge.second]}" if edge.second is not None else ""
         bars = "".join("   " if closed else "│  " for closed in last[1:-1])
         lines.append(f"{bars}{'└─' if last[-1] else '├─'} {names[row]}  ({' + '.join(edge.changes)}{also})")
-        assert depth
+    if len(lone) > _LISTED:
+        lines.append(f"{len(lone)} networks without relatives here; the picture and --json name them.")
     return "\n".join(lines)
 
 
@@ -78,14 +80,23 @@ def _line(start: tuple[int, int], end: tuple[int, int], color: str) -> str:
     return f'<path d="M{x},{y} V{b} H{a}" fill="none" stroke="{color}"/>'
 
 
+def _lone(tree: Tree) -> set[int]:
+    """Roots without children."""
+    return set(tree.roots) - {parent for parent, _ in tree.arcs}
+
+
 def _walk(tree: Tree) -> list[tuple[int, int, Edge | None, tuple[bool, ...]]]:
-    """List (depth, row, edge to the parent, whether each ancestor is a last child), parents first."""
+    """List (depth, row, edge to the parent, whether each ancestor is a last child), parents first.
+
+    Families come before networks without relatives.
+    """
     children: dict[int, list[Edge]] = {}
     for edge in tree.edges:
         children.setdefault(edge.parent, []).append(edge)
+    roots = sorted(tree.roots, key=lambda row: row not in children)
     result: list[tuple[int, int, Edge | None, tuple[bool, ...]]] = []
     waiting: list[tuple[int, int, Edge | None, tuple[bool, ...]]] = [
-        (0, root, None, (True,)) for root in reversed(tree.roots)
+        (0, root, None, (True,)) for root in reversed(roots)
     ]
     while waiting:
         depth, row, edge, last = waiting.pop()
