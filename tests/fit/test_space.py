@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from tests.encoders import ladder
 from weightatlas.encoders.io import create_encoder
 from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
-from weightatlas.errors import ConfigError
+from weightatlas.errors import ConfigError, RunError
 from weightatlas.fit.space import SpaceFit, fit_space
 from weightatlas.fit.space_step import PairOrder, SpaceQueries
 from weightatlas.networks import create_network
@@ -111,6 +111,20 @@ def test_interrupted_and_continued_equals_uninterrupted(tmp_path: Path) -> None:
     assert parts.steps == whole.steps
     for name, value in whole.encoder.state_dict().items():
         assert torch.equal(value, parts.encoder.state_dict()[name]), name
+
+
+def test_another_teacher_is_not_continued(tmp_path: Path) -> None:
+    def again(teacher: torch.Tensor) -> None:
+        pool = SpaceQueries(queries().inputs, queries().answers, teacher)
+        config = SpaceFit(steps=1, batch=6, queries=32, space=SpaceConfig(against="teacher"))
+        fit_space(make(), ladder.batch(), config, tmp_path, queries=pool, populations=ladder.populations())
+
+    teacher = queries().teacher
+    assert teacher is not None
+    again(teacher)
+    again(teacher)
+    with pytest.raises(RunError, match="the queries are others"):
+        again(-teacher)
 
 
 def test_every_step_has_a_boundary_pair_and_a_pass_sees_every_network() -> None:

@@ -21,6 +21,7 @@ from weightatlas.fit.space_step import (
     SpaceValidation,
     moved_queries,
 )
+from weightatlas.fit.training import digest_of
 from weightatlas.objectives.interpolation import Between, nearest_by_score
 from weightatlas.objectives.space import SpaceConfig, SpaceLoss
 from weightatlas.objectives.views import make_views
@@ -133,6 +134,8 @@ class _SpaceRun(Run):
         self.training = SpaceTraining(encoder, loss, populations)
         self.order = PairOrder(batch, config.batch, config.seed, config.forced)
         self.pool = moved_queries(queries, self.device)
+        given = (queries.inputs, queries.answers, queries.teacher)
+        self.identity["queries"] = " ".join(digest_of(part) for part in given if part is not None)
         self.held = validation
         self.originals: list[Targets] = []
         self.scores: list[Tensor] = []

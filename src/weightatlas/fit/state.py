@@ -63,7 +63,7 @@ def refuse_others(folder: Path, saved: dict[str, Any], identity: dict[str, Any])
     old, new = saved["config"], identity["config"]
     changed = [f"{key}: was {old.get(key)}, is {new[key]}" for key in new if old.get(key) != new[key]]
     for key, name in (("data", "training networks"), ("queries", "queries")):
-        if key in saved and saved[key] != identity[key]:
+        if saved.get(key) is not None and saved[key] != identity[key]:
             changed.append(f"the {name} are others")
     if changed:
         raise RunError(
