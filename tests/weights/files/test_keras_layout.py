@@ -108,3 +108,40 @@ def test_a_keras_zip_takes_the_order_of_layers_from_its_settings(tmp_path):
     members = {"config.json": config, "model.weights.h5": (tmp_path / "w.h5").read_bytes()}
     (tmp_path / "a.keras").write_bytes(zip_bytes(members))
     assert next(iter(read_checkpoint(tmp_path / "a.keras").network.tensors)) == "dense_1.weight"
+
+
+def h5_file(path, kernels, kinds=()):
+    """A file of `save(path.h5)`, or without kinds of layers of `save_weights(path.h5)`."""
+    with h5py.File(path, "w") as file:
+        root = file.create_group("model_weights") if kinds else file
+        root.attrs["layer_names"] = list(dict.fromkeys(name.partition("/")[0] for name in kernels))
+        if kinds:
+            layers = [{"class_name": kind, "config": {"name": name}} for name, kind in kinds]
+            file.attrs["model_config"] = json.dumps({"config": {"layers": layers}})
+        for name, kernel in kernels.items():
+            layer = name.partition("/")[0]
+            root[f"{layer}/{name}/kernel:0"] = kernel
+
+
+@pytest.mark.parametrize("kinds", [(), [("output", "Conv1D")]])
+def test_a_convolution_over_time_is_no_attention_whatever_its_name(tmp_path, kinds):
+    kernel = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32)
+    h5_file(tmp_path / "a.h5", {"output": kernel}, kinds)
+    weight = read_checkpoint(tmp_path / "a.h5").network.tensors["output.weight"]
+    assert torch.equal(weight, torch.tensor(kernel).permute(2, 1, 0))
+
+
+def test_heads_of_attention_are_joined(tmp_path):
+    """Keras: queries[head, width] = sum of x[in] kernel[in, head, width]; the output layer sums over both."""
+    numbers = np.random.default_rng(0)
+    query, output = (numbers.normal(size=size).astype(np.float32) for size in ((6, 2, 3), (2, 3, 6)))
+    kernels = {"mha/query": query, "mha/attention_output": output}
+    h5_file(tmp_path / "a.h5", kernels, [("mha", "MultiHeadAttention")])
+    network = read_checkpoint(tmp_path / "a.h5").network
+    x = torch.randn(4, 6)
+    heads = torch.einsum("ni,ihw->nhw", x, torch.tensor(query))
+    assert torch.allclose(x @ network.tensors["query.weight"].T, heads.flatten(1), atol=1e-5)
+    found = heads.flatten(1) @ network.tensors["attention_output.weight"].T
+    assert torch.allclose(found, torch.einsum("nhw,hwo->no", heads, torch.tensor(output)), atol=1e-5)
+    back = network.restore(network.tensors)
+    assert all(torch.equal(back[f"model_weights/mha/{n}/kernel:0"], torch.tensor(k)) for n, k in kernels.items())

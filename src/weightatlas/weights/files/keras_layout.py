@@ -39,7 +39,7 @@ _VARIABLES = {
     "cell": ("kernel", "recurrent_kernel", "bias"),
 }
 _NETWORK = re.compile(r"(sequential|functional|model)(_\d+)?")
-_HEADS = re.compile(r"(^|[._])(query|key|value|attention_output|output)(_dense)?$")
+_HEADS = re.compile(r"\.(\w+_)?(query|key|value|attention_output|output)(_dense)?$")
 _DIGITS = "0123456789"
 _OPTIMIZER = re.compile(r"^(optimizer_weights|optimizer|_?training)(/|$)")
 
@@ -201,7 +201,8 @@ def _snake(name: str) -> str:
 def _turned(leaf: Leaf, entry: _Entry) -> Leaf:
     """Note the order of axes that the PyTorch convention wants."""
     size, shape = len(leaf.shape), leaf.shape
-    attention = _HEADS.search(entry.layer) is not None
+    # A convolution over time may be called "output", too; the heads' layers stand inside another one.
+    attention = _HEADS.search(entry.layer) is not None and "conv" not in entry.kind
     if entry.part == "bias" and size == 2 and attention:
         return replace(leaf, fit=(prod(shape),))
     if "kernel" not in entry.part or size < 2:
