@@ -159,3 +159,11 @@ def test_missing_files_and_folders(tmp_path):
         read_checkpoint(tmp_path / "none.pt")
     with pytest.raises(FileError, match="is a folder"):
         read_checkpoint(tmp_path)
+
+
+def test_only_moving_averages_are_passed_over_for_the_network_they_follow(tmp_path, state):
+    torch.save({"net": state, "netEMA": state, "target_net": state}, tmp_path / "a.pt")
+    assert files.read_checkpoint(tmp_path / "a.pt").network.name == "net"
+    torch.save({"backbone": state, "semantic": state}, tmp_path / "b.pt")
+    with pytest.raises(FileError, match="holds 2 networks"):
+        read_checkpoint(tmp_path / "b.pt")

@@ -27,6 +27,7 @@ def found(content):
         ({"run": {"G": STATE, "D": STATE}, "optG": ADAM}, {"G": list(STATE), "D": list(STATE)}),
         ([STATE, STATE], {"0": list(STATE), "1": list(STATE)}),
         ({"ema": STATE, "net": STATE}, {"net": list(STATE), "ema": list(STATE)}),
+        ({"semantic": STATE, "net": STATE}, {"semantic": list(STATE), "net": list(STATE)}),
         ({"params": {"A": LAYER, "B": LAYER}}, {"": ["A.kernel", "A.bias", "B.kernel", "B.bias"]}),
         ({"params": {"A": LAYER}, "batch_stats": NORM}, {"": ["A.kernel", "A.bias", "B.mean"]}),
         ({"cls": VECTOR, "block": {"Dense": LAYER}}, {"": ["cls", "block.Dense.kernel", "block.Dense.bias"]}),

@@ -1,5 +1,6 @@
 """What reading a checkpoint returns: named networks, where each tensor came from, and a report."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -11,8 +12,18 @@ from torch import Tensor
 from weightatlas.config import Config
 from weightatlas.errors import FileError
 
-AVERAGES = ("ema", "swa", "average", "shadow", "target", "teacher", "momentum", "polyak")
-"""Parts of names under which a file keeps a second, slower copy of its network."""
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_AVERAGE = re.compile(r"ema|swa|polyak|(average|shadow|target|teacher|momentum)[a-z]*", re.IGNORECASE)
+
+
+def is_average(name: str) -> bool:
+    """Tell whether a file keeps a second, slower copy of its network under a name.
+
+    Example:
+        >>> is_average("netG_ema"), is_average("targetActor"), is_average("semantic_head")
+        (True, True, False)
+    """
+    return any(_AVERAGE.fullmatch(word) for word in _WORDS.findall(name))
 
 
 class Origin(Config):
@@ -177,7 +188,7 @@ class Checkpoint:
             FileError: The file holds several different networks.
         """
         first, *others = self.networks
-        if all(any(part in other.name.lower() for part in AVERAGES) for other in others):
+        if all(is_average(other.name) for other in others):
             return first
         raise FileError(
             f"{self.path} holds {len(self.networks)} networks.",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from weightatlas.weights.files.checkpoint import AVERAGES
+from weightatlas.weights.files.checkpoint import is_average
 from weightatlas.weights.files.leaf import Leaf
 
 DEEPEST = 40
@@ -191,7 +191,7 @@ def networks_in(content: Any) -> tuple[list[tuple[str, Group]], dict[str, str], 
             if not group.has_matrix:
                 search.skip(group.opened, "tensors beside the networks (no matrix among them)")
         groups = [group for group in groups if group.has_matrix]
-    groups.sort(key=lambda group: any(part in ".".join(group.opened).lower() for part in AVERAGES))
+    groups.sort(key=lambda group: is_average(".".join(group.opened)))
     return list(zip(_names(groups), groups, strict=True)), search.skipped, search.cut
 
 
