@@ -47,6 +47,16 @@ def test_a_longer_grid_changes_nothing_already_there(copy: Path) -> None:
     assert zoo.verify(sample=60).rescored == 60
 
 
+def test_one_given_seed_is_one_family_whatever_the_scheme(tmp_path: Path) -> None:
+    """Their first weights differ by a factor."""
+    grid = {"init": ["kaiming_uniform", "glorot_uniform"], "init_seed": [1, 2]}
+    zoo = populate(tiny(grid=grid, replicates=1, epochs=1, checkpoints=[0]), tmp_path / "z")
+    families = zoo.column("lineage")
+    first, other = zoo.weights().values[families == families[0]][:, zoo.spec.slices["1.weight"]]
+    assert len(set(families)) == 2
+    assert torch.corrcoef(torch.stack([first, other]))[0, 1] > 0.999
+
+
 def test_networks_do_not_depend_on_their_companions(zoo: Zoo, tmp_path: Path) -> None:
     alone = populate(tiny(grid={"lr": [1e-2], "activation": ["tanh"]}, replicates=1, shard=1), tmp_path / "z")
     whole = vectors(zoo)

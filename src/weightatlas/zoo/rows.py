@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from weightatlas.population.train import Checkpoint
+from weightatlas.population.train import Checkpoint, TrainConfig
 from weightatlas.weights.spec import NetworkSpec
 from weightatlas.zoo.header import Shares
 from weightatlas.zoo.lineage import digest, split_of
@@ -34,9 +34,7 @@ def rows_of(
     count, ids = len(runs), [run.id for run in runs]
     settings = [run.settings for run in runs]
     seeds = [s.key if s.init_seed is None else s.init_seed for s in settings]
-    lineages = [
-        digest("lineage", spec.layout_id, s.init, seed) for s, seed in zip(settings, seeds, strict=True)
-    ]
+    lineages = [_lineage(spec, s) for s in settings]
     fixed = {"layout_id": spec.layout_id, "function_id": spec.function_id, "step": checkpoint.epoch}
     fixed |= {"lineage_source": "init", "parent": None, "split_official": None, **constants}
     columns: dict[str, Any] = {
@@ -56,6 +54,16 @@ def rows_of(
         columns["hp.variant"] = [run.variant for run in runs]
     columns["hp.replicate"] = [run.replicate for run in runs]
     return Table.of(columns | metric_columns(checkpoint.metrics))
+
+
+def _lineage(spec: NetworkSpec, settings: TrainConfig) -> str:
+    """Name the family of a network by its first weights.
+
+    All schemes shape the same draws: from one given seed their weights are, or nearly are, multiples.
+    """
+    if settings.init_seed is not None:
+        return digest("lineage", spec.layout_id, "given seed", settings.init_seed)
+    return digest("lineage", spec.layout_id, settings.init, settings.key)
 
 
 def metric_columns(metrics: Mapping[str, Float[Tensor, " networks"]]) -> dict[str, np.ndarray]:
