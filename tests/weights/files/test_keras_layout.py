@@ -144,4 +144,6 @@ def test_heads_of_attention_are_joined(tmp_path):
     found = heads.flatten(1) @ network.tensors["attention_output.weight"].T
     assert torch.allclose(found, torch.einsum("nhw,hwo->no", heads, torch.tensor(output)), atol=1e-5)
     back = network.restore(network.tensors)
-    assert all(torch.equal(back[f"model_weights/mha/{n}/kernel:0"], torch.tensor(k)) for n, k in kernels.items())
+    assert all(
+        torch.equal(back[f"model_weights/mha/{n}/kernel:0"], torch.tensor(k)) for n, k in kernels.items()
+    )

@@ -168,3 +168,15 @@ def test_numbers_of_the_other_byte_order_are_turned(tmp_path):
     members = {"a/data.pkl": b"\x80\x02}X\x01\x00\x00\x00w" + SQUARE + b"s.", "a/byteorder": b"big"}
     (tmp_path / "a.pt").write_bytes(zip_bytes(members | {"a/data/0": struct.pack(">4f", 1, 2, 3, 4)}))
     assert read_checkpoint(tmp_path / "a.pt").network.tensors["w"].tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_a_view_of_a_storage_begins_where_it_says(tmp_path, order):
+    """Old files name a part of a storage: here the last 4 of 6 numbers, and of these the last 3."""
+    place = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x06"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + place + b"X\x01\x00\x00\x00vK\x02K\x04\x87tQ"
+    tensor += b"K\x01K\x03\x85K\x01\x85\x89}tR"
+    numbers = struct.pack("<6f" if order == "little" else ">6f", *range(6))
+    members = {"a/data.pkl": b"\x80\x02}X\x01\x00\x00\x00w" + tensor + b"s.", "a/data/0": numbers}
+    (tmp_path / "a.pt").write_bytes(zip_bytes(members | {"a/byteorder": order.encode()}))
+    assert read_checkpoint(tmp_path / "a.pt").network.tensors["w"].tolist() == [3, 4, 5]

@@ -188,7 +188,9 @@ class Values:
         numbers = data[first:stop]
         if self.swapped:
             numbers = numbers.reshape(-1, dtype.itemsize).flip(1).reshape(-1)
-        return numbers.view(dtype).as_strided(shape, stride, offset)
+        typed = numbers.view(dtype)
+        # An offset counts from the beginning of the memory, not from where the view begins.
+        return typed.as_strided(shape, stride, typed.storage_offset() + offset)
 
     def _bytes(self, key: str) -> Tensor:
         return self.inside[key].load().view(torch.uint8) if key in self.inside else self.read(key)
@@ -240,7 +242,8 @@ def _sizes(value: Any) -> tuple[int, ...]:
 
 
 def _dtype(value: Any) -> torch.dtype:
-    found = getattr(torch, value.name.rpartition(".")[2], None) if isinstance(value, Named) else None
+    # Asking torch for a name it does not have yet would import something.
+    found = vars(torch).get(value.name.rpartition(".")[2]) if isinstance(value, Named) else None
     if not isinstance(found, torch.dtype):
         raise PickleDamage("A tensor has a number type that is not known.")
     return found
