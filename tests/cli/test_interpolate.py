@@ -20,6 +20,12 @@ def test_the_lines_between_weights_stand_beside_the_path(zoo, run, tmp_path, cap
     assert len(list(tmp_path.glob("*.safetensors"))) == 3
 
 
+@pytest.mark.parametrize("points", ["1", "0", "-3"])
+def test_a_path_of_fewer_than_two_networks_is_wrong_usage(zoo, run, capsys, points):
+    assert main(["interpolate", str(run), str(zoo), "a", "b", "--points", points]) == 2
+    assert f"not {points}" in capsys.readouterr().err
+
+
 def test_an_unknown_network_is_a_named_error(zoo, run, capsys):
     assert main(["interpolate", str(run), str(zoo), "a", "b"]) == 1
     assert "has no network 'a'" in capsys.readouterr().err

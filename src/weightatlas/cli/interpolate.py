@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from weightatlas.cli import console
+from weightatlas.cli.arguments import WrongUsage
 from weightatlas.cli.inputs import open_autoencoder, open_part, write_networks
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def interpolate(
     from weightatlas.evaluate.exam import exam_of
     from weightatlas.latent.interpolate import between_codes, between_weights
 
+    if points < 2:
+        raise WrongUsage(f"--points: a path has two ends, so at least 2 networks, not {points}.")
     whole = open_part(zoo, "all")
     encoder = open_autoencoder(run, whole)
     first, last = _network(whole, start), _network(whole, end)
