@@ -113,7 +113,8 @@ def test_what_cannot_be_compared_is_undecided():
     lone = spec_without_hidden()
     first, second = networks(lone, 2)
     assert compare(first, second, lone, null=NULL).state == "undecided"
-    assert compare(BASE, networks(mlp(), 1)[0][: lone.params], SPEC, lone, NULL).state == "undecided"
+    other = compare(BASE, networks(mlp(), 1)[0][: lone.params], SPEC, lone, NULL)
+    assert (other.state, other.compared) == ("undecided", "nothing")
     with pytest.raises(DataError, match="second network"):
         compare(BASE, BASE / 0, SPEC, null=NULL)
 
@@ -127,6 +128,7 @@ def test_recurrent_networks_are_compared_as_they_are_stored():
     strange = compare(values[0], values[1], spec)
     assert strange.state == "undecided"
     assert "renumbered" in strange.why
+    assert (strange.compared, found.compared) == ("stored tensors", "stored tensors")
     assert strange.p_value > 1e-2
 
 

@@ -21,6 +21,8 @@ def compare(
     Verdicts: identical, independent, undecided, or what was done on the way from one to the other:
     permuted, rescaled, fine-tuned, merged, head replaced, pruned, quantized. The p-value is how likely two
     networks trained independently are this alike; related means at most 1e-4, independent at least 1e-2.
+    Where it is not certain which units may be renumbered (recurrent layers, files of unknown code), tensors
+    are compared in the order they are stored in; what shows no kinship is then undecided, not independent.
 
     Can they be merged? The drop is the accuracy that the average of both loses, after matching, against the
     mean of both. It is predicted from the weights (fitted on small networks: a rank, not a promise), and
@@ -57,7 +59,7 @@ def compare(
         "direction": arrow.get(found.direction or "", "cannot be told"),
         "because": found.why,
         "p-value": f"{found.p_value:.1e}",
-        "likeness of matched units": found.score,
+        f"likeness of {found.compared}": "" if found.compared == "nothing" else found.score,
         **{f"merging, {key}": _shown(value) for key, value in merge.items()},
     }
     if not found.related:

@@ -22,6 +22,7 @@ _COMMON = 0.5  # share of the smaller network that must be common to compare it 
 STRANGERS = 1e-2  # smallest p-value at which they are called independent
 
 State = Literal["identical", "related", "undecided", "independent"]
+Compared = Literal["matched units", "stored tensors", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Relation:
         p_stored: The same from the stored order of units alone; exact, needs no calibration.
         p_matched: The same from matched units alone; calibrated on strangers.
         score: Likeness after matching: 0 for strangers, 1 for copies.
+        compared: What was compared: units after matching them, or tensors in the order they are stored in.
         facts: Numbers behind the names of the changes.
     """
 
@@ -49,6 +51,7 @@ class Relation:
     p_stored: float = 1.0
     p_matched: float = 1.0
     score: float = 0.0
+    compared: Compared = "matched units"
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -169,7 +172,7 @@ def _in_stored_order(raw: tuple[Tensor, Tensor], specs: tuple[NetworkSpec, Netwo
         spec.params for spec in specs
     ):
         why = "The architectures differ in more than the head; weights cannot be compared unit by unit."
-        return Relation("undecided", why=why)
+        return Relation("undecided", why=why, compared="nothing")
     parts = [part_of(spec, indices) for spec, indices in zip(specs, common, strict=True)]
     rows = [vector[places] for vector, (_, places) in zip(raw, parts, strict=True)]
     found = tensor_evidence(rows[1][None], rows[0], parts[0][0])
@@ -177,6 +180,7 @@ def _in_stored_order(raw: tuple[Tensor, Tensor], specs: tuple[NetworkSpec, Netwo
         "p_value": float(found.p_value),
         "p_stored": float(found.p_value),
         "score": float(found.score),
+        "compared": "stored tensors",
     }
     if numbers["p_value"] > RELATED:
         return Relation("undecided", why=_why_not(found), **numbers)

@@ -29,7 +29,7 @@ def merging(found: Relation, first: Known, second: Known, task: str | None = Non
     """
     if first.spec.layout_id != second.spec.layout_id:
         return {"no average": "Their layouts differ, so there is no midpoint."}
-    if found.state == "undecided" and found.score == 0:
+    if found.state == "undecided" and found.compared != "matched units":
         return {"no average": found.why}
     expected = 0.0 if found.state == "identical" else can_merge(found.score)
     predicted = {"predicted drop": round(expected, 3)}
