@@ -120,3 +120,15 @@ def test_a_recurrent_operation_is_one_layer_of_joined_gates(tmp_path):
     assert family_of(found).name == "recurrent 1 x 8"
     assert [tensor.role for tensor in found.spec.tensors] == ["weight", "weight", "bias"]
     assert found.spec.groups == ()
+
+
+def test_numbers_in_files_beside_it_count_as_its_own(tmp_path, monkeypatch):
+    """Large networks keep nearly all bytes there: the small file alone would not account for them."""
+    monkeypatch.setattr("weightatlas.weights.files.zip_file.ROOM", 0)
+    monkeypatch.setattr("weightatlas.weights.files.zip_file.RATIO", 1)
+    (tmp_path / "w.bin").write_bytes(torch.ones(50, 50).numpy().tobytes())
+    tensor = TensorProto(name="w", data_type=1, dims=[50, 50], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="w.bin")
+    found = saved(tmp_path / "a.onnx", [helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)], [tensor])
+    assert found.network.tensors["w"].equal(torch.ones(50, 50))
+    assert found.report.files == ("w.bin",)

@@ -29,7 +29,7 @@ class Content:
         notes: Sentences about what was found.
         metadata: Texts the file carries about itself.
         graph: Operations, if the file holds them.
-        files: Members or shards that were read.
+        files: Members, shards or files beside it that were read.
     """
 
     tree: Any
@@ -69,8 +69,8 @@ def open_file(path: Path, stack: ExitStack, *, inside: bool = False) -> Content:
     if kind == "onnx":
         from weightatlas.weights.files.onnx_file import read_onnx
 
-        tree, graph, metadata, notes = read_onnx(path)
-        return Content(tree, kind, graph=graph, metadata=metadata, notes=notes)
+        tree, graph, metadata, notes, files = read_onnx(path)
+        return Content(tree, kind, graph=graph, metadata=metadata, notes=notes, files=files)
     if kind == "hdf5":
         return _hdf5(path, stack)
     if kind == "npy":

@@ -19,7 +19,9 @@ _LARGEST = 1 << 31
 _GRAPH = 5  # AttributeProto.GRAPH
 
 
-def read_onnx(path: Path) -> tuple[dict[str, Any], tuple[Operation, ...], dict[str, str], list[str]]:
+def read_onnx(
+    path: Path,
+) -> tuple[dict[str, Any], tuple[Operation, ...], dict[str, str], list[str], tuple[str, ...]]:
     """Describe the initializers and constants of an ONNX graph that its operations use as weights.
 
     Matrices of `MatMul` and of `Gemm` without `transB` are turned to `(out, in)`; quantized weights in front
@@ -29,7 +31,8 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], tuple[Operation, ...], dict[s
         path: The file; tensors in other files are read only from its own folder.
 
     Returns:
-        Name -> tensor in the order of use, the operations, the file's texts about itself, and notes.
+        Name -> tensor in the order of use, the operations, the file's texts about itself, notes, and the
+        names of the files beside it that hold tensors.
 
     Raises:
         FileError: It is damaged, or refers to files outside its folder.
@@ -54,7 +57,7 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], tuple[Operation, ...], dict[s
         notes.append(
             f"{len(left)} constants are no weights (shapes, scales, indices): {', '.join(left[:5])}."
         )
-    return kept, operations, metadata, notes
+    return kept, operations, metadata, notes, tuple(reader.beside)
 
 
 def _users(operations: Iterable[Operation]) -> dict[str, list[tuple[str, int]]]:

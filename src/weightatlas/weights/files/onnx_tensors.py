@@ -71,10 +71,16 @@ def text(value: str | bytes) -> str:
 
 
 class Initializers:
-    """Describes stored tensors after comparing the sizes they declare with the bytes they have."""
+    """Describes stored tensors after comparing the sizes they declare with the bytes they have.
+
+    Args:
+        path: The ONNX file.
+        stored: Name -> its record of a tensor. Files that such records point to are listed in `beside`.
+    """
 
     def __init__(self, path: Path, stored: dict[str, Any]) -> None:
         self.path, self.stored = path, stored
+        self.beside: dict[str, None] = {}
 
     def leaf(self, name: str) -> Leaf | str:
         """Describe one tensor, or say why it cannot be read."""
@@ -127,6 +133,7 @@ class Initializers:
                 f"{place[:200]} has {other.stat().st_size:,} bytes, '{name}' ends at byte {start + length:,}."
             )
             raise damaged(self.path, have, "ONNX file")
+        self.beside[place] = None
         return length, partial(_part, other, start, length)
 
 

@@ -70,4 +70,6 @@ def _read(path: Path, stack: ExitStack) -> Checkpoint:
     content = open_parts(path, stack) or open_file(path, stack)
     if content.format.startswith("sharded"):
         size = sum((path.parent / file).stat().st_size for file in content.files)
+    if content.format == "onnx":
+        size += sum((path.parent / file).stat().st_size for file in content.files)
     return checkpoint_of(path, content, size)
