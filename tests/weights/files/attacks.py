@@ -76,6 +76,13 @@ def long_global(length: int = 200_000, times: int = 20_000) -> bytes:
     return _proto(_text("k" * length) + _put(0) + b"0](" + named + b"e")
 
 
+def many_globals(parts: int = 800) -> bytes:
+    """Every two of some hundred long texts make another import: half a gigabyte of names."""
+    texts = b"".join(_text(f"{i:04}" * 120) + _put(i) + b"0" for i in range(parts))
+    named = b"".join(_get(i) + _get(j) + b"\x93" + b"0" for i in range(parts) for j in range(parts))
+    return _proto(texts + named[: 12 * 499_000] + b"N")
+
+
 def many_tensors(count: int = 250_000) -> bytes:
     """A quarter of a million names for one tensor."""
     storage = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text("0") + _text("cpu") + b"K\x04tQ"
@@ -146,6 +153,7 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "colliding_keys.pt": colliding_keys,
     "long_shared_name.pt": long_shared_name,
     "long_global.pt": long_global,
+    "many_globals.pt": many_globals,
     "many_tensors.pt": many_tensors,
     "shared_modules.pt": shared_modules,
     "deep.json": deep_json,

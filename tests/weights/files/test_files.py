@@ -26,6 +26,7 @@ REFUSED = {
     "nested_storage.pt": (attacks.nested_storage(), "storage has no name"),
     "long_name.pt": (attacks.long_shared_name(5000, 2), "A key has 5,000"),
     "long_global.pt": (attacks.long_global(5000, 2), "too long"),
+    "globals.pt": (attacks.many_globals(150), "imports more than 20,000"),
     "collisions.pt": (attacks.colliding_keys(50), "no named tensors"),
     "long_name.json": (attacks.long_names(), "A name has 1,048,576"),
     "deflated.pt": (attacks.deflated_structure(40), "structure alone"),

@@ -19,6 +19,9 @@ MOST_STEPS = 2_000_000
 LONGEST_NAME = 1000
 """Longer names are refused: one text in a file can stand in a million places."""
 
+MOST_NAMES = 20_000
+"""More different imports than this are refused: they are put together of parts that stand in a file once."""
+
 _HASHED = 1 << 60  # whole numbers below it hash to themselves; larger ones can be made to collide
 _MOST_MEMO = 1 << 32
 
@@ -105,6 +108,8 @@ class _Machine:
             raise PickleDamage("It imports something with a name too long to be one.")
         text = f"{module}.{name}"
         self.stack.append(self.names.setdefault(text, Named(text)))
+        if len(self.names) > MOST_NAMES:
+            raise PickleDamage(f"It imports more than {MOST_NAMES:,} things.")
 
     def call(self, function: Any, arguments: Any, new: bool = False) -> None:
         if not isinstance(function, Named) or not isinstance(arguments, tuple):
