@@ -22,6 +22,8 @@ class Net(nn.Module):
         self.fc = nn.Linear(4, 2)
         self.activation = torch.nn.functional.relu
         self.extra = nn.Parameter(torch.ones(3))
+        self.register_buffer("kept", torch.ones(2))
+        self.register_buffer("mask", torch.ones(2), persistent=False)
 
 
 class Agent:

@@ -49,7 +49,8 @@ class Modules(Values):
         found = StateDict()
         for part in ("_parameters", "_buffers"):
             own = self.plain(fields.get(part), depth)
-            found.update({key: leaf for key, leaf in _items(own) if isinstance(leaf, Leaf)})
+            left = _not_persistent(fields) if part == "_buffers" else set()
+            found.update({k: leaf for k, leaf in _items(own) if isinstance(leaf, Leaf) and k not in left})
         for name, inner in _items(self.plain(fields["_modules"], depth)):
             if isinstance(inner, StateDict):
                 self.charge(4 * len(inner))
@@ -79,6 +80,13 @@ def fields_of(call: Call) -> dict[str, Any]:
         fits = all(part is None or isinstance(part, dict) for part in state)
         state = {**(state[0] or {}), **(state[1] or {})} if fits else {}
     return state if isinstance(state, dict) else {}
+
+
+def _not_persistent(fields: dict[str, Any]) -> set[str]:
+    """Name the buffers that a state dict does not hold; protocol 2 writes the set as a call."""
+    names = fields.get("_non_persistent_buffers_set")
+    names = names.arguments[0] if isinstance(names, Call) and names.arguments else names
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
 
 
 def _items(value: Any) -> list[tuple[str, Any]]:
