@@ -60,6 +60,26 @@ def test_pieces_change_nothing() -> None:
     torch.testing.assert_close(small.outputs_no_grad(weights, inputs), whole)
 
 
+def test_running_leaves_the_module_alone() -> None:
+    network, spec = make("residual")
+    before = {name: tensor.clone() for name, tensor in network.train().state_dict().items()}
+    Population(network, spec).outputs_no_grad(torch.randn(2, spec.params), torch.randn(3, 1, 8, 8))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert network.training
+
+
+@pytest.mark.parametrize("engine", engines.names())
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_run_where_the_weights_are(name: str, engine: str) -> None:
+    """The module itself stays where it was made. The meta device stands for any other one."""
+    network, spec = make(name)
+    weights = torch.zeros(3, spec.params, device="meta", requires_grad=True)
+    inputs = torch.zeros(4, 1, 8, 8, device="meta")
+    population = Population(network, spec, engine=engine)
+    assert population.outputs_no_grad(weights, inputs).is_meta
+    assert torch.autograd.grad(population(weights, inputs).sum(), weights)[0].is_meta
+
+
 def test_close_engines_meet_again_on_a_larger_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     network, spec = make("plain")
     weights, seen = torch.randn(40, spec.params), []

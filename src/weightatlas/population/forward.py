@@ -13,7 +13,7 @@ from weightatlas.errors import DataError, SpecError
 from weightatlas.population import images as images  # registers the engines
 from weightatlas.population.engines import Engine, engines
 from weightatlas.population.operations import NoProgram
-from weightatlas.population.prepare import activation_numbers
+from weightatlas.population.prepare import activation_numbers, prepare
 from weightatlas.population.race import BEHIND, ROUNDS, clock_for, race
 from weightatlas.runtime import memory_budget
 from weightatlas.weights.spec import NetworkSpec
@@ -96,7 +96,10 @@ class Population:
     def pieces(self, networks: int, inputs: Tensor) -> tuple[int, int]:
         """Choose how many networks and queries go into one piece within the memory budget."""
         if self._numbers is None:
-            self._numbers = activation_numbers(self.network, inputs)
+            # A copy, in evaluation mode: the caller's module must not learn from it, and may be elsewhere.
+            probe = prepare(self.network, training=False).to(inputs.device)
+            probe = probe.to(inputs.dtype) if inputs.is_floating_point() else probe
+            self._numbers = activation_numbers(probe, inputs)
         room = max(int(self.memory_mb * 2**20 / (4 * 3 * self._numbers)), 1)  # 3: workspace of the kernels
         queries = min(len(inputs), max(room // min(networks, 16), 1))
         return max(min(networks, room // queries), 1), queries
