@@ -2,8 +2,13 @@
 
 import csv
 import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
 
 from weightatlas.cli import main
+from weightatlas.cli import predict as module
 
 
 def test_the_baselines_stand_beside_the_encoder(zoo, run, tmp_path, capsys):
@@ -31,6 +36,21 @@ def test_without_a_run_only_statistics_are_shown(zoo, capsys):
 def test_an_unknown_property_is_a_named_error(zoo, capsys):
     assert main(["predict", str(zoo), "--property", "test_accuracy"]) == 1
     assert "test_accuracy" in capsys.readouterr().err
+
+
+def test_a_table_of_predictions_keeps_names_with_commas(tmp_path):
+    columns = {"id": np.array(["a, b.pt", 'c "d".pt']), "test_acc": np.array([0.5, 0.25])}
+    test = SimpleNamespace(column=columns.__getitem__)
+    module._write(tmp_path / "p.csv", test, ("test_acc",), {"test_acc, sane": [0.1, 0.2]})
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["id"] for row in rows] == ["a, b.pt", 'c "d".pt']
+    assert [float(row["test_acc, sane"]) for row in rows] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize("level", ["0", "1", "90"])
+def test_a_level_that_is_no_share_is_wrong_usage(zoo, capsys, level):
+    assert main(["predict", str(zoo), "--level", level]) == 2
+    assert f"not {level}" in capsys.readouterr().err
 
 
 def test_a_supervised_run_predicts_with_its_own_head(zoo, supervised, tmp_path, capsys):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from weightatlas.cli import console
+from weightatlas.cli.arguments import WrongUsage
 from weightatlas.cli.inputs import open_encoder, open_part
 
 if TYPE_CHECKING:
@@ -42,17 +43,19 @@ def predict(
         zoo: Folder of the zoo; its train split is learned from, its test split is scored.
         run: Run or saved encoder whose embeddings are used; without it only statistics are.
         property: Columns to predict; those the run was trained on, else test_acc, by default.
-        head: What predicts from embeddings; takes no part in runs that were trained on properties.
+        head: What predicts from embeddings of the run; takes no part if it was trained on properties.
         grade: Also report how often intervals hold the truth, how wide they are, and for what share of the
             test networks no prediction is given.
-        level: Wanted share of intervals that hold the truth.
-        seed: Seed of boosted trees.
+        level: With --grade, wanted share of intervals that hold the truth.
+        seed: Seed of boosted trees and committees.
         out: Also write true and predicted values of the test networks as .csv, with --grade the ends of their
             intervals too.
         save: Also write the predictor to this folder, with --grade the grader too.
         json: Print the measured numbers as JSON.
         dry_run: Only say what would be done.
     """
+    if not 0 < level < 1:
+        raise WrongUsage(f"--level: a share between 0 and 1, not {level:g}.")
     whole = open_part(zoo, "all")
     trained = None if run is None else _trained(run, whole, property)
     names = property or (("test_acc",) if trained is None else trained.properties_)
@@ -169,11 +172,16 @@ def _score(predictor: Any, zoo: Any, properties: tuple[str, ...]) -> tuple[list[
 
 
 def _write(path: Path, test: Any, properties: tuple[str, ...], columns: dict[str, Any]) -> None:
-    """Write true and predicted values, a network a line."""
+    """Write true and predicted values, a network a line; ids of imported networks may hold commas."""
+    import csv
+    import io
+
     from weightatlas.atomic import write_text
 
     table = {"id": test.column("id").tolist()}
     table |= {name: test.column(name).tolist() for name in properties} | columns
-    lines = [",".join(f'"{name}"' for name in table)]
-    lines += [",".join(map(str, row)) for row in zip(*table.values(), strict=True)]
-    write_text(path, "\n".join(lines) + "\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows(zip(*table.values(), strict=True))
+    write_text(path, text.getvalue())
