@@ -25,8 +25,9 @@ def reconstruct(
 ) -> None:
     """Rebuild networks from their codes and compare what they do with what the originals do.
 
-    Excess agreement is 0 for the best training network, mean network or nearest network, and 1 for a
-    perfect copy. It is left out for training networks, which are among these themselves.
+    Excess agreement is 0 for what training networks trivially reach (for each network the best of the best
+    training network, the mean and the nearest one), and 1 for a perfect copy. It is left out for training
+    networks, which are among these themselves.
 
     Example:
         weightatlas reconstruct runs/sane runs/digits-zoo --out rebuilt
@@ -49,19 +50,21 @@ def reconstruct(
     encoder = open_autoencoder(run, chosen)
     weights = chosen.weights()
     encoder.require(weights.spec)
+    config = RefineConfig.build({"steps": steps})
     if dry_run:
         ratio = weights.spec.params / encoder.code_numbers(weights.spec)
         console.print_facts({"networks": len(chosen), "parameters per code number": ratio}, as_json=json)
         return
     if steps:
-        rebuilt = _refined(encoder, chosen, RefineConfig.build({"steps": steps}))
+        rebuilt = _refined(encoder, chosen, config)
     else:
         with torch.no_grad():
             rebuilt = encoder.reconstruct(weights)
     strangers = part in ("val", "test")
     if not strangers:
         console.say("Training networks are their own nearest ones: excess agreement is left out.")
-    records = _judge(open_part(zoo, "train") if strangers else None, chosen, rebuilt, encoder.name)
+    name = f"{encoder.name}, refined" if steps else encoder.name
+    records = _judge(open_part(zoo, "train") if strangers else None, chosen, rebuilt, name)
     if out is not None:
         write_networks(out, rebuilt, chosen, chosen.column("id").tolist())
         append_records(out / "results.json", records)
