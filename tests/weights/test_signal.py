@@ -72,3 +72,10 @@ def test_pooled_statistics_have_one_width_and_runaway_networks_stay_finite() -> 
         assert torch.isfinite(found).all()
         widths.add(found.shape[1])
     assert len(widths) == 1
+
+
+def test_few_nodes_that_read_many_are_followed_in_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read has a covariance of 10 by 10 numbers, of which one chunk holds one."""
+    monkeypatch.setattr(signal, "_NUMBERS", 100)
+    here = trace(torch.nn.Linear(10, 1), (10,))
+    assert [len(chunk[0].mean) for chunk in propagate(torch.ones(3, here.params), here)] == [1, 1, 1]

@@ -73,8 +73,12 @@ def propagate(values: Float[Tensor, "networks params"], spec: NetworkSpec) -> li
         Per chunk of networks, a signal per layer after the inputs, in order of computation; float64.
     """
     graph = parameter_graph(spec)
-    wirings = _wirings(spec)
-    size = max((b.nodes.stop - b.nodes.start) * len(w.sources) * w.parts for b, w in wirings)
+    # A table of weights, and the covariance of all that is read, which is larger where few nodes read many.
+    sizes = [
+        len(w.sources) * max((b.nodes.stop - b.nodes.start) * w.parts, len(w.sources))
+        for b, w in _wirings(spec)
+    ]
+    size = max(sizes)
     return [_follow(part, graph) for part in values.detach().double().split(max(_NUMBERS // max(size, 1), 1))]
 
 
