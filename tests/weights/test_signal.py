@@ -7,6 +7,7 @@ from torch import nn
 from tests.weights.architectures import ARCHITECTURES, build
 from weightatlas.symmetry.permutation import permute, sample
 from weightatlas.symmetry.verify import spec_of
+from weightatlas.weights import signal
 from weightatlas.weights.deep_statistics import deep_statistics
 from weightatlas.weights.signal import Signal, propagate
 from weightatlas.weights.spec import NetworkSpec
