@@ -199,10 +199,11 @@ def test_a_refused_call_leaves_the_settings_of_the_run(tmp_path: Path):
 
 
 def test_other_queries_or_another_start_are_not_continued(tmp_path: Path):
-    def again(queries: torch.Tensor, start: int):
+    def again(queries: torch.Tensor, start: int | None):
         config = FitConfig.build({"passes": 1, "batch": 8, "queries": 16, "loss": recipe("SB")})
         batch = batch_of(small.values(20), small.spec())
-        more = {"queries": queries, "population": small.population(), "about": {"init_seed": start}}
+        about = None if start is None else {"init_seed": start}
+        more = {"queries": queries, "population": small.population(), "about": about}
         return fit(make(), batch, config, tmp_path, **more)
 
     again(small.queries(), 0)
@@ -211,6 +212,8 @@ def test_other_queries_or_another_start_are_not_continued(tmp_path: Path):
         again(small.queries() + 1, 0)
     with pytest.raises(RunError, match="init_seed: was 0, is 1"):
         again(small.queries(), 1)
+    with pytest.raises(RunError, match="init_seed: was 0, is None"):
+        again(small.queries(), None)
 
 
 def test_stopping_after_any_step_loses_no_line_and_no_validation(tmp_path: Path):

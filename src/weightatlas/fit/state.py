@@ -61,7 +61,8 @@ def refuse_others(folder: Path, saved: dict[str, Any], identity: dict[str, Any])
         RunError: The folder holds a run with other settings or data.
     """
     old, new = saved["config"], identity["config"]
-    changed = [f"{key}: was {old.get(key)}, is {new[key]}" for key in new if old.get(key) != new[key]]
+    pairs = {key: (old.get(key), new.get(key)) for key in [*new, *old]}
+    changed = [f"{key}: was {was}, is {now}" for key, (was, now) in pairs.items() if was != now]
     for key, name in (("data", "training networks"), ("queries", "queries")):
         if saved.get(key) is not None and saved[key] != identity[key]:
             changed.append(f"the {name} are others")
