@@ -44,6 +44,8 @@ def populate(
     from weightatlas.zoo.recipe import load_recipe
 
     if recipe in field_recipes():
+        if executor != "serial" or executor_set:
+            raise WrongUsage(f"--executor: the networks of '{recipe}' are all fitted at once, here.")
         _populate_fields(recipe, out, tier, device, settings(set), json, dry_run)
         return
     chosen = load_recipe(recipe, tier)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import tyro
 
 from weightatlas.cli import console
-from weightatlas.cli.arguments import settings
+from weightatlas.cli.arguments import WrongUsage, settings
 
 _LINES = 30  # architectures shown in the terminal
 
@@ -50,6 +50,7 @@ def import_(
     options = settings(set)
     plain = format == "auto" and (network or task or metrics)
     chosen = "files" if plain else _format(format, source)
+    _refuse_idle(chosen, {"task": task, "metrics": metrics}, limit, options, network)
     if chosen != "files":
         _published(source, out, chosen, network, options, limit, json, dry_run)
         return
@@ -69,6 +70,23 @@ def import_(
         return
     done = import_folder(source, out, network, network_options=options, task=known, metrics=metrics)
     _print_import(done, json)
+
+
+def _refuse_idle(
+    format: str, of_files: dict[str, Any], limit: int | None, options: dict[str, Any], network: str | None
+) -> None:
+    """Refuse what would have no effect.
+
+    Raises:
+        WrongUsage: A flag belongs to the other kind of zoo, or options have no network.
+    """
+    given = [name for name, value in of_files.items() if value is not None]
+    if format != "files" and given:
+        raise WrongUsage(f"--{given[0]}: the zoo's own are taken from a folder of the format '{format}'.")
+    if format == "files" and limit is not None:
+        raise WrongUsage("--limit: folders of plain checkpoints are read whole; it is for published zoos.")
+    if options and network is None:
+        raise WrongUsage("--set: options of which network? Name it: --network NAME.")
 
 
 def _format(format: str, source: Path) -> str:
