@@ -83,8 +83,8 @@ def test_settings_of_another_run_are_defaults(zoo, run, tmp_path, capsys):
 def test_presets_are_defaults_that_flags_change(zoo, tmp_path, capsys):
     words = ["--zoo", str(zoo), "--out", str(tmp_path / "r"), "--dry-run", "--json"]
     sizes = []
-    for more in ([], ["--latent", "5"]):
-        assert main(["fit", "sane", "--preset", "sane_small", *more, *words]) == 0
+    for more in (["--preset", "sane_small"], ["--preset=sane_small", "--latent", "5"]):
+        assert main(["fit", "sane", *more, *words]) == 0
         sizes.append(json.loads(capsys.readouterr().out)["encoder parameters"])
     assert sizes[1] < sizes[0]
     assert main(["fit", "sne", "--preset", "sane_small", *words]) == 1

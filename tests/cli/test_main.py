@@ -135,6 +135,8 @@ def test_the_budget_reaches_the_library(zoo, monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setenv("WEIGHTATLAS_MEMORY_MB", "1")
     assert main(["zoo", "info", str(zoo), "--memory-budget", "300", "--json"]) == 0
     assert os.environ["WEIGHTATLAS_MEMORY_MB"] == "300"
+    assert main(["zoo", "info", str(zoo), "--memory-budget=200"]) == 0
+    assert os.environ["WEIGHTATLAS_MEMORY_MB"] == "200"
     out = str(zoo.parent / "refused")
     words = ["zoo", "populate", "digits", "--tier", "smoke", "--out", out, "--memory-budget", "lots"]
     assert main(words) == 1
@@ -153,6 +155,16 @@ def test_the_budget_reaches_the_library(zoo, monkeypatch: pytest.MonkeyPatch, ca
         ("fit pca --zoo {zoo} --out {out} --latent 0", "--latent: Input should be greater"),
         ("fit activation --zoo {zoo} --out {out} --ratio 0", "--ratio: Input should be greater"),
         ("zoo populate digits --tier smoke --out {out} --device tpu", "There is no device 'tpu'"),
+        (
+            "zoo populate primitives --out {out} --executor processes",
+            "--executor: the networks of 'primitives'",
+        ),
+        ("zoo import {zoo} --out {out} --limit 3", "--limit: folders of plain checkpoints are read whole"),
+        ("zoo import {zoo} --out {out} --set classes=3", "--set: options of which network?"),
+        (
+            "zoo import {zoo} --out {out} --format unterthiner --task digits",
+            "--task: the zoo's own are taken from a folder of the format 'unterthiner'",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(words, said, zoo, run, tmp_path, capsys):

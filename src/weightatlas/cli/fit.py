@@ -8,6 +8,7 @@ import tyro
 
 from weightatlas.cli import console, several
 from weightatlas.cli.arguments import settings as settings_of
+from weightatlas.cli.main import apart
 
 if TYPE_CHECKING:
     from weightatlas.config import Config
@@ -76,6 +77,7 @@ def _defaults(
         ("--preset", "a name", f"Known: {', '.join(presets())}."),
         ("--config", "a YAML file", "For example RUN/config.yaml of another run."),
     ):
+        words = apart(words, flag)
         place = words.index(flag) if flag in words else None
         if place is not None and place + 1 == len(words):
             raise ConfigError(f"{flag} needs {what}.", todo=todo)

@@ -76,11 +76,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def with_budget(words: list[str]) -> list[str]:
     """Take `--memory-budget MB` out of the words; the library and its workers find it in the environment."""
+    words = apart(words, "--memory-budget")
     if "--memory-budget" not in words:
         return words
     place = words.index("--memory-budget")
     os.environ["WEIGHTATLAS_MEMORY_MB"] = "".join(words[place + 1 : place + 2])
     return words[:place] + words[place + 2 :]
+
+
+def apart(words: Sequence[str], flag: str) -> list[str]:
+    """Write `--flag=value` as two words, as flags are found that tyro does not know.
+
+    Example:
+        >>> apart(["fit", "--preset=small", "--out=x"], "--preset")
+        ['fit', '--preset', 'small', '--out=x']
+    """
+    pairs = [word.split("=", 1) if word.startswith(f"{flag}=") else [word] for word in words]
+    return [word for pair in pairs for word in pair]
 
 
 def find(words: Sequence[str]) -> str | None:
