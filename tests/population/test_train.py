@@ -13,7 +13,7 @@ from weightatlas.errors import ConfigError
 from weightatlas.population.engines import engines
 from weightatlas.population.initialize import initialize
 from weightatlas.population.train import Checkpoint, TrainConfig, train
-from weightatlas.runtime import stream, uniform
+from weightatlas.runtime import stream, threads, uniform
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 
@@ -192,3 +192,14 @@ def test_a_dropout_layer_called_twice_is_refused() -> None:
     next(train(network, spec, toy_data(), [TrainConfig(batch_size=16)], 1, engine="loop"))
     with pytest.raises(ConfigError, match="calls its dropout layer 'drop' 2 times"):
         next(train(network, spec, toy_data(), [TrainConfig(batch_size=16, dropout=0.5)], 1))
+
+
+def test_threads_are_restored_if_no_engine_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("weightatlas.population.teams.race", broken)
+    with threads(3):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            _train("plain", _runs(4), workers=2)
+        assert torch.get_num_threads() == 3

@@ -64,8 +64,11 @@ class Team:
         if self.workers > 1:
             torch.set_num_threads(1)
             self._pool = ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,))
-        if self.engine == "auto":
-            self.engine = self._fastest()
+        try:
+            self.engine = self._fastest() if self.engine == "auto" else self.engine
+        except BaseException as error:  # a block whose beginning fails has no end
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
     def __exit__(
