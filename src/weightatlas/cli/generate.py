@@ -47,9 +47,9 @@ def generate(
         count: How many networks, at least 2.
         method: How codes are drawn: pca_kde, neighborhood, gaussian, kde_token, flow, gan, ...; or
             "imitation": networks far from all anchors that learn, on unlabelled training images, to
-            behave like mixtures of them.
+            behave like mixtures of them, without codes.
         anchors: Share of the training networks that serve as anchors.
-        bandwidth: Width of the density's kernel, in standard deviations.
+        bandwidth: Width of the kernel, in standard deviations, of methods that have one (kde_*, pca_kde*).
         seed: Seed of the draws.
         json: Print the measured numbers as JSON.
         dry_run: Only say what would be made.

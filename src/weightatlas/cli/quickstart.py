@@ -19,7 +19,7 @@ COLUMNS = {
 TITLES = {
     "predict": "Graded from their weights alone",
     "rebuild": "Rebuilt from codes of about half as many numbers",
-    "generate": "Generated, never trained",
+    "generate": "Generated, never trained on labels",
 }
 
 

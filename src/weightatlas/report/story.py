@@ -71,7 +71,7 @@ def _headlines(story: Story) -> tuple[Headline, ...]:
     parts = [
         ("rebuild", "excess agreement", "rebuilt networks", "0: as close as training networks; 1: the same"),
         ("predict", "test_acc R2", "accuracy from weights", "explained variance on strangers"),
-        ("generate", "median accuracy", "generated networks", "median test accuracy, no training"),
+        ("generate", "median accuracy", "generated networks", "median test accuracy; no labels were used"),
     ]
     found = []
     for bench, metric, label, note in parts:
