@@ -43,6 +43,23 @@ def test_equal_to_one_after_the_other(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 
 
+def test_what_a_bench_measures_once_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Methods without chance run with the first seed alone, as in `bench cross_dataset`."""
+
+    def once(tier: str, out: str | Path, seeds: Sequence[int]) -> list[Record]:
+        fake(tier, out, seeds)
+        if not finished(out, "once", tier, "z", "floor", seeds[0]):
+            facts = {"bench": "once", "tier": tier, "zoo": "z", "method": "floor", "metric": "R2"}
+            append_records(out, [Record(**facts, value=1.0, seeds=(seeds[0],))])
+        return load_records(out)
+
+    monkeypatch.setitem(benches._entries, "once", once)
+    spread_seeds("once", "smoke", tmp_path / "r.json", 3, {}, SerialExecutor())
+    found = load_records(tmp_path / "r.json")
+    assert [r.seeds for r in found if r.method == "floor"] == [(0,)]
+    assert sorted(r.seeds for r in found if r.method == "m") == [(0,), (1,), (2,)]
+
+
 def test_an_interrupted_call_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "r.json"
     fake("smoke", out, (0, 2))

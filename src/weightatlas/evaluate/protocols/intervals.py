@@ -95,7 +95,7 @@ def intervals(
     Args:
         tier: "smoke", "laptop" or "paper".
         out: Results file; what it holds already is not measured again.
-        seeds: Only their first matters: splits are numbered through.
+        seeds: Decide no number: splits are numbered through.
         cache: Folder of zoos; beside `out` by default.
         changes: Settings that differ from `presets/benches/intervals.yaml`.
     """
