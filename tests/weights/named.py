@@ -1122,6 +1122,37 @@ class Parametrized(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class Sliced(nn.Module):
+    """A layer whose output has the width of its input, which is a slice of something wider."""
+
+    shape = (3, 8, 8)
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.part = nn.Conv2d(3, 24, 3, padding=1), nn.Conv2d(7, 7, 3, padding=1)
+        self.conv2, self.fc = nn.Conv2d(24, 20, 1), nn.Linear(20, 5)
+
+    def forward(self, x):
+        x = F.relu(self.conv1(x))
+        x = torch.cat([F.relu(self.part(x[:, :7])), x[:, 7:]], 1)
+        return self.fc(F.relu(self.conv2(x)).mean((2, 3)))
+
+
+class SlicedTap(nn.Module):
+    """A layer that reads a slice of what another one reads whole."""
+
+    shape = (3, 8, 8)
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 24, 3, padding=1), nn.Conv2d(9, 20, 3, padding=1)
+        self.fc1, self.fc2 = nn.Linear(20, 5), nn.Linear(24, 5)
+
+    def forward(self, x):
+        x = F.relu(self.conv1(x))
+        return self.fc1(F.relu(self.conv2(x[:, :9])).mean((2, 3))) + self.fc2(x.mean((2, 3)))
+
+
 def bottleneck_resnet():
     return ResNet(True)
 
@@ -1193,4 +1224,6 @@ ALL = [
     HFBert,
     LSTMNet,
     Shuffle,
+    Sliced,
+    SlicedTap,
 ]

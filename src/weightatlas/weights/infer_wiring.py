@@ -103,14 +103,16 @@ class Wirer:
         writers = self._writers()
         readers = {unit.width_in for unit in self.main if unit.source is not None}
         self._find_flatten(writers, readers)
-        explained = set(writers) | {after.width_in for _, after in self.flattened}
-        strangers = readers - explained
+        strangers = readers - set(writers) - {after.width_in for _, after in self.flattened}
         inputs = {u.width_in for u in self.main if u.first == "conv" and u.width_in <= _IMAGE}
         inputs |= strangers if not inputs and len(strangers) == 1 and not self.sources else set()
         if not inputs and not self.sources:
             self.result.doubts |= dict.fromkeys(writers, "which layer reads the input is unknown")
             return set()
-        strange = max(self.unknown, *(strangers - inputs), 0)
+        # What only its readers write comes from elsewhere first.
+        strangers |= {width for width, makers in writers.items() if all(u.width_in == width for u in makers)}
+        parts = strangers - inputs
+        strange = max(self.unknown, *parts, 0)
         self._check_taps(strange)
         read = readers | {before.width_out for before, _ in self.flattened}
         ends = [u for u in self.main if u is self.main[-1] or _is_head(u)]
@@ -129,6 +131,8 @@ class Wirer:
                 reason = "several narrower outputs, put side by side, have this width too"
             elif width <= strange:
                 reason = f"a layer reads {strange} numbers, which may hold these"
+            elif parts:
+                reason = f"a layer reads {min(parts)} numbers, which may be some of these"
             elif width < max(lost, default=0):
                 reason = f"the {max(lost)} outputs of a layer are read in unknown parts"
             if reason:
@@ -174,8 +178,8 @@ class Wirer:
         for before, after in self.flattened:
             if before.width_out == width and before.out is not None and after.source is not None:
                 unify(stretch(before.out, after.width_in // width), after.source)
-        bound = [a.width_out for a, b in self.flattened if b.width_in == width]
-        doubt = "it is a flatten of channels that are fixed" if set(bound) - self.result.free else ""
+        bound = {a.width_out for a, b in self.flattened if b.width_in == width} - self.result.free
+        doubt = "it is a flatten of channels that are fixed" if bound else ""
         if self.reader.channels_last and any(before.width_out == width for before, _ in self.flattened):
             doubt = TURNED
         for unit in self.units:
