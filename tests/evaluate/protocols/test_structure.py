@@ -1,7 +1,9 @@
 """Benches of "Structure Is Not Enough": shared trainings, measured once, each exhibit its own numbers."""
 
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -88,6 +90,19 @@ def test_probes_are_kept_for_every_pass_and_survive_an_interruption(there, tmp_p
     (kept,) = tmp_path.glob("runs/*/measured.json")
     assert json.loads(kept.read_text()) == numbers
     assert measured(stage, "CS", 0, settings) == numbers
+
+
+def test_numbers_that_are_not_finite_are_left_out_instead_of_ending_the_bench(there, tmp_path, monkeypatch):
+    """After a training of minutes, writing NaN as JSON ended in a traceback."""
+    settings = StructureConfig(recipe="digits", passes=1, count=4)
+    stage = type(there)(there.zoo, "smoke", tmp_path)
+    monkeypatch.setattr(structure_trials, "rebuilt_numbers", lambda *_: {"KL": math.nan, "agreement": 0.5})
+    done = SimpleNamespace(history=[], seconds=1.0)
+    monkeypatch.setattr(structure_trials, "fit", lambda *_, **__: done)
+    found = measured(stage, "CS", 0, settings)
+    assert found["agreement"] == 0.5
+    assert "KL" not in found
+    assert measured(stage, "CS", 0, settings) == found
 
 
 def test_probes_are_those_of_the_predictor(there):

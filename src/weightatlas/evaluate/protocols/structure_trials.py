@@ -1,6 +1,7 @@
 """What "Structure Is Not Enough" varies in training, and everything measured on one training."""
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,8 @@ def measured(there: Stage, name: str, seed: int, settings: StructureConfig) -> d
     done = fit(encoder, there.train, config, folder, queries=queries, population=population, on_pass=probes)
     numbers = {**probes.numbers(), **history_numbers(done.history), "training seconds": done.seconds}
     numbers |= rebuilt_numbers(there, encoder) | generated_numbers(there, encoder, seed, settings)
+    # A diverged network has no KL, one without errors no agreement on them; means of these are left out.
+    numbers = {name: value for name, value in numbers.items() if math.isfinite(value)}
     write_text(kept, json.dumps(numbers, indent=1, allow_nan=False))
     return numbers
 
