@@ -145,6 +145,45 @@ def test_what_a_rule_does_not_cover_is_fixed(graph, groups):
     assert infer(shapes, graph=graph).spec.groups == groups
 
 
+class FromInput(nn.Module):
+    """Adds its input to a hidden layer of the same width."""
+
+    shape = (8,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.fc2(F.relu(self.fc1(x)) + x)
+
+
+FROM_INPUT = (
+    layer("Gemm", "x", "fc1", "1"),
+    op("Relu", "1", "2"),
+    op("Add", "2 x", "3"),
+    layer("Gemm", "3", "fc2", "y"),
+    Operation(op="Output", inputs=("y",), attributes={"inputs": ["x"]}),
+)
+
+
+def test_what_meets_the_input_of_the_network_is_fixed():
+    network = FromInput()
+    found = infer(network.state_dict(), graph=FROM_INPUT)
+    assert not verify(network, found.spec, network.shape)[1].failed
+    assert found.spec.groups == ()
+    assert infer(network.state_dict(), graph=replaced(FROM_INPUT, 2, op("Relu", "2", "3"))).spec.groups == (
+        8,
+    )
+
+
+@pytest.mark.parametrize(("axes", "groups"), [((2, 3), (7,)), ((-1, -2), (7,)), ((-2,), ()), ((1,), ())])
+def test_only_positions_may_be_averaged(axes, groups):
+    graph = replaced(JOINED, 6, op("ReduceMean", "6", "7", axes=list(axes)))
+    found = infer(Joined().state_dict(), graph=graph).spec.groups
+    assert found == (4, 6, *groups)
+
+
 def test_a_file_is_followed_to_its_outputs(tmp_path):
     onnx = pytest.importorskip("onnx")
     from onnx import helper, numpy_helper
@@ -161,5 +200,5 @@ def test_a_file_is_followed_to_its_outputs(tmp_path):
     graph = helper.make_graph(nodes, "g", [value("x", 1, [1, 12])], [value("y", 1, [1, 10])], tensors)
     onnx.save(helper.make_model(graph, ir_version=8), str(tmp_path / "mlp.onnx"))
     stored = read_checkpoint(tmp_path / "mlp.onnx").network
-    assert stored.graph[-1].op == "Output"
+    assert (stored.graph[-1].op, stored.graph[-1].attributes) == ("Output", {"inputs": ["x"]})
     assert infer(stored.tensors, graph=stored.graph).spec.groups == (32, 32)

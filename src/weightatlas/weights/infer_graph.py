@@ -70,7 +70,8 @@ class GraphReader:
         self.guesses: list[Guess] = []
         self.units: list[Unit] = []
         self.graph = graph
-        self.streams: dict[str, Stream] = {}
+        given = graph[-1].attributes.get("inputs", ()) if graph else ()
+        self.streams: dict[str, Stream] = {name: Stream(None) for name in given}
         if any(step.op in _NESTED for step in graph):
             for name in shapes:
                 self._fix(name)
@@ -223,7 +224,9 @@ class GraphReader:
 
     def _reduce(self, step: Operation) -> Stream:
         x, axes = self._stream(step.inputs[0]), step.attributes.get("axes", ())
-        if not (x.spatial and axes and all(axis in (2, 3, 4, -1, -2, -3) for axis in axes)):
+        last = sorted(axis for axis in axes if axis < 0)
+        known = all(axis >= 2 for axis in axes if axis >= 0) and last == list(range(-len(last), 0))
+        if not (x.spatial and axes and known):  # Of (batch, channels, positions) -2 are the channels.
             raise Refused("which axes it reduces is unknown")
         return x if step.attributes.get("keepdims", 1) else x._replace(flat=True)
 

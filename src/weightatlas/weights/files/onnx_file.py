@@ -40,7 +40,10 @@ def read_onnx(
     """
     graph, metadata = _parse(path)
     stored: dict[str, Any] = {}
-    ends = Operation(op="Output", inputs=tuple(text(value.name) for value in graph.output))
+    kept_inside = {text(tensor.name) for tensor in graph.initializer}
+    given = [name for value in graph.input if (name := text(value.name)) not in kept_inside]
+    returned = tuple(text(value.name) for value in graph.output)
+    ends = Operation(op="Output", inputs=returned, attributes={"inputs": given})
     operations = (*_collect(graph, stored, {}, ""), ends)
     reader = Initializers(path, stored)
     used = [name for step in operations for name in step.inputs if name in stored]
