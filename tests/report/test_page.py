@@ -9,6 +9,7 @@ from tests.report.sample import full
 from weightatlas.errors import FileError
 from weightatlas.report import ReportData, write_report
 from weightatlas.report.page import render
+from weightatlas.results import Record
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -117,3 +118,10 @@ def test_an_unwritable_place_is_a_named_error(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(FileError, match="Cannot write"):
         write_report(tmp_path / "file" / "report.html", ReportData())
+
+
+def test_a_table_says_on_how_many_networks_its_rows_were_measured():
+    about = {"bench": "b", "tier": "smoke", "zoo": "z", "metric": "R2", "value": 0.5, "seeds": (0,)}
+    rows = [Record.build({**about, "method": name, "n": count}) for name, count in (("a", 16), ("b", 56))]
+    assert "16 to 56 networks or paths a row; split by lineage; one seed" in render(ReportData(records=rows))
+    assert "16 networks; split by lineage; one seed" in render(ReportData(records=rows[:1]))

@@ -163,10 +163,16 @@ def _tables(data: ReportData) -> list[TablePart]:
         columns, rows = arrange(chosen, "method", "metric")
         title = _BENCHES.get(bench, bench.capitalize())
         counts = sorted({record.n for record in chosen if record.n})
-        networks = [f"{counts[-1]:,} networks"] if counts else []
-        note = "; ".join([*networks, caption(chosen)])
+        note = "; ".join([*_measured_on(counts), caption(chosen)])
         parts.append(TablePart(title, columns, [(kind, label, cells) for label, kind, cells in rows], note))
     return parts
+
+
+def _measured_on(counts: list[int]) -> list[str]:
+    """Say on how many networks a table was measured; rows may differ, and paths count as one each."""
+    if len(counts) > 1:
+        return [f"{counts[0]:,} to {counts[-1]:,} networks or paths a row"]
+    return [f"{count:,} networks" for count in counts]
 
 
 def _facts(data: ReportData) -> dict[str, str]:
