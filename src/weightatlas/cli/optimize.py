@@ -66,12 +66,16 @@ def optimize(
 
 def _lessons(train: Any, teacher: str) -> Any:
     """Training and validation images, and what the best training network says to the former."""
+    import torch
+
     from weightatlas.latent.optimize import Lessons
+    from weightatlas.latent.sample import choose_anchors
 
     task, outputs = train.task(), None
     inputs, answers = task.split("train")
     if teacher == "best":
-        best = int(train.column("val_acc").argmax())
+        scores = torch.from_numpy(train.column("val_acc").astype("float32"))
+        best = int(choose_anchors(scores, share=1.0)[0])  # networks without a score are passed over
         values = train.weights().values[best : best + 1]
         outputs = train.population().outputs_no_grad(values, inputs)[0]
     return Lessons(inputs, answers, outputs, *task.split("val"))
