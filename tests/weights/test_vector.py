@@ -65,9 +65,10 @@ def test_counters_are_exchanged_and_nothing_else() -> None:
         signature.with_counters((1,))
 
 
-def test_eight_bit_floats_come_back_bit_for_bit() -> None:
-    spec = plain_spec(nn.Linear(3, 2))
-    state = {n: torch.randn(t.shape).to(torch.float8_e4m3fn) for n, t in nn.Linear(3, 2).state_dict().items()}
+@pytest.mark.parametrize("kind", [name for name in dir(torch) if name.startswith("float8_")])
+def test_eight_bit_floats_come_back_bit_for_bit(kind: str) -> None:
+    spec, dtype = plain_spec(nn.Linear(3, 2)), getattr(torch, kind)
+    state = {n: torch.rand(t.shape).to(dtype) for n, t in nn.Linear(3, 2).state_dict().items()}
     back = to_state_dict(flatten([state], spec)[0], spec, signature_of(state, spec))
     assert all(back[name].view(torch.uint8).equal(value.view(torch.uint8)) for name, value in state.items())
 

@@ -18,7 +18,7 @@ _DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
     "float64": torch.float64,
-    **{name: getattr(torch, name) for name in ("float8_e4m3fn", "float8_e5m2") if hasattr(torch, name)},
+    **{name: getattr(torch, name) for name in dir(torch) if name.startswith("float8_")},
 }
 
 
