@@ -67,6 +67,19 @@ def test_embeddings_are_finite_vectors_in_the_callers_order(name: str):
     torch.testing.assert_close(parts, embedded, **near(name))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_embeddings_do_not_depend_on_companions_also_before_training(name: str):
+    """An encoder that was just made is in training mode, in which norms see the batch and dropout draws."""
+    encoder = made(name)
+    encoder.adapt(batch_of(small.values(12), small.spec()))
+    state = {key: value.clone() for key, value in encoder.state_dict().items()}
+    values = small.values(6, seed=2)
+    whole = encoder.embed(batch_of(values, small.spec()))
+    torch.testing.assert_close(encoder.embed(batch_of(values[:2], small.spec())), whole[:2], **near(name))
+    assert encoder.training
+    assert all(torch.equal(state[key], value) for key, value in encoder.state_dict().items())
+
+
 @pytest.mark.parametrize("name", ["mlp", "deep_sets"])
 def test_networks_are_embedded_where_the_encoder_is(name: str):
     """Training leaves an encoder on its device, and zoos hand out networks on the CPU."""

@@ -1,7 +1,8 @@
 """What every encoder and autoencoder promises."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -104,6 +105,9 @@ class Encoder(nn.Module, ABC):
     def embed(self, batch: Batch, chunk: int = 256) -> Float[Tensor, "networks dim"]:
         """Embed networks of any accepted specs, in the caller's order, without gradients.
 
+        Dropout and norms work as in evaluation, also while the encoder is in training mode: what is said of
+        a network depends on it alone.
+
         Args:
             batch: Groups of networks, on any device.
             chunk: Networks per forward pass; bounds the memory.
@@ -114,10 +118,11 @@ class Encoder(nn.Module, ABC):
         for group in batch:
             self.require(group.spec)
         device = next((tensor.device for tensor in self.state_dict().values()), None)
-        passes = [
-            self.encode_groups([Weights(part.values.to(device), part.spec, part.rows) for part in pack])
-            for pack in packs(batch, chunk)
-        ]
+        with evaluating(self):
+            passes = [
+                self.encode_groups([Weights(part.values.to(device), part.spec, part.rows) for part in pack])
+                for pack in packs(batch, chunk)
+            ]
         parts = torch.cat(passes)
         return batch.join(list(parts.split([len(group) for group in batch])))
 
@@ -134,6 +139,18 @@ class Encoder(nn.Module, ABC):
                 f"({spec.params:,} parameters).",
                 todo="Fit an encoder on a zoo of these networks, or pick one that accepts any layout.",
             )
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module and all its parts in evaluation mode for a block, and then back."""
+    before = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in before:
+            part.training = training
 
 
 def packs(groups: Iterable[Weights], size: int) -> list[list[Weights]]:
