@@ -26,3 +26,14 @@ def test_files_are_read_with_and_without_their_architecture(tmp_path):
 def test_flattens_of_keras_files_keep_their_channels_fixed(tmp_path):
     keras_file(tmp_path / "a.h5")
     assert open_network(str(tmp_path / "a.h5")).spec.groups == ()
+
+
+def test_one_of_several_networks_is_named(tmp_path):
+    path = tmp_path / "both.pt"
+    values = networks(mlp(), 2)
+    torch.save({name: to_state_dict(row, mlp()) for name, row in zip("ab", values, strict=True)}, path)
+    with pytest.raises(FileError, match=r"Name one, both\.pt:a"):
+        open_network(str(path))
+    assert torch.equal(open_network(f"{path}:b").vector, values[1])
+    with pytest.raises(FileError, match=r"holds no network 'c'\.\n  It holds 'a', 'b'"):
+        open_network(f"{path}:c")

@@ -34,7 +34,7 @@ def compare(
         weightatlas compare a.pt b.pt --network digits_cnn --task digits
 
     Args:
-        first: Checkpoint file, or a row of a zoo as ZOO:ID or ZOO:ROW.
+        first: Checkpoint file, FILE:NAME if it holds several networks, or a row of a zoo (ZOO:ID or ZOO:ROW).
         second: The other one.
         network: Architecture of the files, if it is a known one; lets batch norms and scales be undone.
         set: Options of the network, as key=value.

@@ -25,7 +25,7 @@ def search(
 
     Args:
         zoo: Folder of the zoo.
-        like: Checkpoint file, or a row of a zoo as ZOO:ID or ZOO:ROW.
+        like: Checkpoint file, FILE:NAME if it holds several networks, or a row of a zoo (ZOO:ID or ZOO:ROW).
         run: Folder of a fitted encoder, to rank strangers by embedding.
         top: How many to print.
         part: Split to search.

@@ -40,30 +40,32 @@ class Known:
 
 
 def open_network(source: str, network: str | None = None, **options: object) -> Known:
-    """Read a network from a checkpoint file, or from a zoo as ZOO:ID or ZOO:ROW.
+    """Read a network from a file (FILE:NAME if it holds several), or from a zoo (ZOO:ID or ZOO:ROW).
 
     The layout of a file is inferred from names and shapes; batch norms can only be undone if the
     architecture is named.
 
     Args:
-        source: Path of a file, or folder of a zoo, a colon, and id or number of a row.
+        source: Path of a file, with a colon and a name if it holds several networks; or folder of a zoo, a
+            colon, and id or number of a row.
         network: Name of the file's architecture.
         options: Its options.
 
     Raises:
-        FileError: The file cannot be read.
+        FileError: The file cannot be read, or holds several networks or none of this name.
         ZooError: There is no such row.
         SpecError: The file does not fit the named architecture.
     """
     folder, colon, row = source.rpartition(":")
     if colon and (Path(folder) / "zoo.json").exists():
         return _row(folder, row, source)
-    stored = read_checkpoint(source).network
+    several = colon and not Path(source).exists() and Path(folder).exists()
+    stored = read_checkpoint(folder).named(row) if several else read_checkpoint(source).network
     state = {name: tensor for name, tensor in stored.tensors.items() if tensor.is_floating_point()}
     if not state:
         raise SpecError(f"{source} holds no floating tensors.")
     if network is None:
-        spec = infer(state, channels_last=stored.channels_last).spec
+        spec = infer(state, graph=stored.graph, channels_last=stored.channels_last).spec
         return Known(source, flatten([state], spec)[0], spec, task=_task)
     module = create_network(network, **options)
     spec = spec_of(module, input_shape_of(network, **options))

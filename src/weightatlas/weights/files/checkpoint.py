@@ -194,8 +194,23 @@ class Checkpoint:
         raise FileError(
             f"{self.path} holds {len(self.networks)} networks.",
             where=", ".join(f"{net.name} ({net.params:,} parameters)" for net in self.networks[:8]),
-            todo="Name one of them, or take all: read_checkpoint(path).networks.",
+            todo=f"Name one, {self.path.name}:{first.name}, or take all: read_checkpoint(path).networks.",
         )
+
+    def named(self, name: str) -> StoredNetwork:
+        """One network of several, by its name.
+
+        Args:
+            name: What the file calls it.
+
+        Raises:
+            FileError: There is no such network.
+        """
+        for one in self.networks:
+            if one.name == name:
+                return one
+        names = ", ".join(f"'{one.name}'" for one in self.networks[:8] if one.name) or "one without a name"
+        raise FileError(f"{self.path} holds no network '{name}'.", todo=f"It holds {names}.")
 
 
 def _heads(names: Iterable[str]) -> list[str]:
