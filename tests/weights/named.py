@@ -1122,6 +1122,27 @@ class Parametrized(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class Between(nn.Module):
+    """Something inside a container between two layers that are named like a pair."""
+
+    shape = (6,)
+
+    def __init__(self, inner):
+        super().__init__()
+        self.fc1, self.inner, self.fc2 = nn.Linear(6, 8), nn.Sequential(inner), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.fc2(self.inner(self.fc1(x)))
+
+
+def hidden_norm():
+    return Between(nn.BatchNorm1d(8))
+
+
+def hidden_cell():
+    return Between(nn.GRUCell(8, 8))
+
+
 class Sliced(nn.Module):
     """A layer whose output has the width of its input, which is a slice of something wider."""
 
@@ -1226,4 +1247,6 @@ ALL = [
     Shuffle,
     Sliced,
     SlicedTap,
+    hidden_norm,
+    hidden_cell,
 ]

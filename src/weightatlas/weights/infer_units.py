@@ -236,8 +236,9 @@ class Builder:
         return found
 
     def _neighbors(self, node: Module, used: list[Module]) -> list[tuple[int, ...]]:
-        """Shapes of tensors that stand directly beside a feed-forward pair."""
-        beside = [child for child in node.children.values() if child not in used and not child.children]
+        """Shapes of tensors that stand beside a feed-forward pair, however deep; attention stands apart."""
+        apart = [child for name, child in node.children.items() if "att" not in name]
+        beside = [leaf for child in apart for leaf in child.walk() if leaf not in used]
         return [shape for leaf in (node, *beside) for shape in leaf.tensors.values()]
 
     def _residual(self, node: Module) -> list[Unit] | None:
