@@ -1143,6 +1143,19 @@ def hidden_cell():
     return Between(nn.GRUCell(8, 8))
 
 
+class FlatNorm(nn.Module):
+    """A norm of flattened maps, with a name of its own."""
+
+    shape = (3, 6, 6)
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.fc = nn.Conv2d(3, 6, 4), nn.BatchNorm1d(54), nn.Linear(54, 4)
+
+    def forward(self, x):
+        return self.fc(self.norm(F.relu(self.conv(x)).flatten(1)))
+
+
 class Sliced(nn.Module):
     """A layer whose output has the width of its input, which is a slice of something wider."""
 
@@ -1249,4 +1262,5 @@ ALL = [
     SlicedTap,
     hidden_norm,
     hidden_cell,
+    FlatNorm,
 ]

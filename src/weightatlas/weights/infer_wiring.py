@@ -188,7 +188,8 @@ class Wirer:
                 if unit.plain_norm and not self.attends:
                     doubt = doubt or f"'{unit.name}' may be a group norm, which ties channels"
             elif unit.kind in ("norm", "scale") and unit.width_out % width == 0 and unit.width_out > width:
-                known = any(length(line) == unit.width_out for u in self.main for line in _ends(u))
+                flat = [after.source for _, after in self.flattened]  # A norm may stand in front.
+                known = any(length(e) == unit.width_out for u in self.main for e in _ends(u) if e not in flat)
                 doubt = doubt or ("" if known else f"'{unit.name}' normalizes {unit.width_out} numbers")
             if unit.kind == "loose" and any(length(line) == width for line in unit.axes):
                 doubt = doubt or f"'{unit.name}' has an axis of this width and an unknown use"
