@@ -35,3 +35,11 @@ def test_columns_can_be_the_zoo() -> None:
     assert "| CSB | 0.500 | 0.250 |" in text
     with pytest.raises(ConfigError, match="no field 'zooo'"):
         to_markdown([record()], columns="zooo")
+
+
+def test_captions_tell_rows_of_one_seed_from_means() -> None:
+    three, one = record(seeds=(0, 1, 2), spread=0.1), record(method="baseline once")
+    assert "over 3 seeds" in to_markdown([three])
+    assert "without ±" not in to_markdown([three])
+    assert to_markdown([three, one]).endswith("over 3 seeds; without ± one seed")
+    assert to_markdown([one]).endswith("one seed")

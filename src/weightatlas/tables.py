@@ -58,6 +58,8 @@ def caption(records: Sequence[Record]) -> str:
     parts = [f"split by {' and '.join(splits)}"] if splits else []
     if len(seeds) > 1:
         parts.append(f"mean ± standard deviation over {len(seeds)} seeds")
+        if {len(record.seeds) for record in measured} >= {1, len(seeds)}:
+            parts.append("without ± one seed")
     elif seeds:
         parts.append("one seed")
     return "; ".join(parts)

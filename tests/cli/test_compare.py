@@ -26,3 +26,8 @@ def test_files_are_compared(tmp_path, capsys):
     assert main(["compare", paths[0], paths[2]]) == 0
     assert "independent" in capsys.readouterr().out
     assert main(["compare", paths[0], str(tmp_path / "missing.pt")]) == 1
+
+
+def test_options_without_an_architecture_are_refused(capsys):
+    assert main(["compare", "a.pt", "b.pt", "--set", "hidden=[3]"]) == 2
+    assert "--network" in capsys.readouterr().err

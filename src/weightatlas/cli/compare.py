@@ -47,6 +47,8 @@ def compare(
 
     if task is not None and network is None and not (":" in first and ":" in second):
         raise WrongUsage("--task: to run files, name their architecture too: --network NAME.")
+    if set and network is None:
+        raise WrongUsage("--set: options of an architecture, but none is named: --network NAME.")
     one, other = (open_network(source, network, **settings(set)) for source in (first, second))
     found = judge(one.vector, other.vector, one.spec, other.spec)
     merge = merging(found, one, other, task)
