@@ -59,3 +59,28 @@ def test_links_move_with_the_neurons(name: str) -> None:
     columns = [permute(before[:, :, place], moves, here) for place in range(2 * FACTS)]
     after = beside(permute(values, moves, here))
     torch.testing.assert_close(after, torch.stack(columns, dim=2), rtol=1e-10, atol=1e-12)
+
+
+def test_a_transposed_convolution_reads_its_first_axis_and_computes_its_second() -> None:
+    here = trace(
+        torch.nn.Sequential(torch.nn.ConvTranspose1d(2, 3, 2), torch.nn.ConvTranspose1d(3, 4, 2)), (2, 5)
+    )
+    neurons = neurons_of(here)
+    hidden, out = (neurons.row[here.slices[name]] for name in ("0.bias", "1.bias"))
+    first, second = (
+        (neurons.row[here.slices[name]].view(shape), neurons.column[here.slices[name]].view(shape))
+        for name, shape in (("0.weight", (2, 3, 2)), ("1.weight", (3, 4, 2)))
+    )
+    assert torch.equal(first[0], hidden[None, :, None].expand(2, 3, 2))
+    assert torch.equal(second[0], out[None, :, None].expand(3, 4, 2))
+    assert torch.equal(second[1], hidden[:, None, None].expand(3, 4, 2))
+    assert neurons.count == 2 + 3 + 4
+
+
+@pytest.mark.parametrize(("inputs", "groups"), [(4, 2), (2, 2)])
+def test_groups_of_a_transposed_convolution_compute_outputs_of_their_own(inputs: int, groups: int) -> None:
+    here = trace(torch.nn.Sequential(torch.nn.ConvTranspose1d(inputs, 6, 2, groups=groups)), (inputs, 5))
+    neurons = neurons_of(here)
+    row = neurons.row[here.slices["0.weight"]].view(groups, inputs // groups, 3, 2)
+    bias = neurons.row[here.slices["0.bias"]].view(groups, 1, 3, 1)
+    assert torch.equal(row, bias.expand_as(row))

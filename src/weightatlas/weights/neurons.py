@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from weightatlas.weights.spec import Axis, NetworkSpec, TensorSpec
+from weightatlas.weights.spec import Axis, NetworkSpec, Segment, TensorSpec
 
 FACTS = 6  # numbers that describe a neuron
 _SHIFTS = ("bias", "norm_shift", "running_mean")
@@ -44,15 +44,16 @@ def neurons_of(spec: NetworkSpec) -> Neurons:
         9
     """
     numbers: dict[tuple[object, ...], int] = {}
+    turned = _transposed(spec)
     rows, columns, kinds = [], [], []
     for place, tensor in enumerate(spec.tensors):
         matrix = len(tensor.shape) > 1 and tensor.role in ("weight", "embedding")
         none = torch.full((tensor.size,), -1)
-        row = none
-        if tensor.axes:
-            first = _row_axis(tensor)
-            row = _grid(tensor, first, _members(tensor.axes[first], ("out", tensor.layer), numbers))
-        column = _grid(tensor, 1, _members(tensor.axes[1], ("in", place), numbers)) if matrix else none
+        row = _rows(tensor, turned.get(place), numbers) if tensor.axes else none
+        source = 0 if place in turned else 1
+        column = (
+            _grid(tensor, source, _members(tensor.axes[source], ("in", place), numbers)) if matrix else none
+        )
         rows.append(row)
         columns.append(column)
         kinds.append(torch.full((tensor.size,), 0 if matrix else 1 if tensor.role in _SHIFTS else 2))
@@ -97,6 +98,34 @@ def _moments(values: Tensor, neuron: Tensor, size: int) -> tuple[Tensor, Tensor]
     count = values.new_zeros(size).index_add_(0, neuron, values.new_ones(len(neuron))).clamp(min=1)
     mean = zero.index_add(1, neuron, values) / count
     return mean, (zero.index_add(1, neuron, values.square()) / count).sqrt()
+
+
+def _transposed(spec: NetworkSpec) -> dict[int, int]:
+    """Weights that only transposed convolutions read, as (in, out / groups, ...), and their groups."""
+    found: dict[int, int] = {}
+    others: set[int] = set()
+    for node in spec.graph or ():
+        weights = [place for place in node.tensors if spec.tensors[place].role == "weight"]
+        if node.op.startswith("conv_transpose"):
+            found |= dict.fromkeys(weights, int(node.attributes.get("groups", 1)))
+        else:
+            others.update(weights)
+    return {place: groups for place, groups in found.items() if place not in others}
+
+
+def _rows(tensor: TensorSpec, groups: int | None, numbers: dict[tuple[object, ...], int]) -> Tensor:
+    """Number the outputs that a tensor helps to compute; `groups` are those of a transposed convolution."""
+    key = ("out", tensor.layer)
+    # Where channels of a group move, its outputs are positions of one member, as in its bias.
+    if groups is None or (groups > 1 and any(segment.group is not None for segment in tensor.axes[0])):
+        first = _row_axis(tensor)
+        return _grid(tensor, first, _members(tensor.axes[first], key, numbers))
+    if groups == 1:
+        return _grid(tensor, 1, _members(tensor.axes[1], key, numbers))
+    count, width = tensor.shape[:2]
+    outputs = _members((Segment(members=groups * width),), key, numbers).view(groups, 1, width)
+    each = outputs.expand(groups, count // groups, width).reshape(count, width, 1)
+    return each.expand(count, width, tensor.size // (count * width)).reshape(-1)
 
 
 def _row_axis(tensor: TensorSpec) -> int:
