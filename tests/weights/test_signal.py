@@ -80,3 +80,14 @@ def test_few_nodes_that_read_many_are_followed_in_small_chunks(monkeypatch: pyte
     monkeypatch.setattr(signal, "_NUMBERS", 100)
     here = trace(torch.nn.Linear(10, 1), (10,))
     assert [len(chunk[0].mean) for chunk in propagate(torch.ones(3, here.params), here)] == [1, 1, 1]
+
+
+def test_tensors_longer_than_quantiles_of_torch_take_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The true limit of 2^24 numbers of one tensor would take seconds here."""
+
+    def refused(values: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        raise RuntimeError(f"quantile() input tensor is too large: {values.shape}")
+
+    monkeypatch.setattr(torch, "quantile", refused)
+    here = spec("cnn_flatten")
+    assert torch.isfinite(deep_statistics(torch.randn(2, here.params), here)).all()

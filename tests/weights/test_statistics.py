@@ -6,7 +6,7 @@ import torch
 from tests.weights.architectures import build
 from weightatlas.errors import SpecError
 from weightatlas.symmetry.permutation import permute, sample
-from weightatlas.weights.statistics import QUANTILES, layer_statistics, statistic_names
+from weightatlas.weights.statistics import QUANTILES, layer_statistics, row_quantiles, statistic_names
 from weightatlas.weights.trace import trace
 
 SPEC = trace(*build("residual")[:2])
@@ -60,3 +60,16 @@ def test_bad_input_is_a_named_error():
         layer_statistics(torch.zeros(2, 3), SPEC)
     with pytest.raises(SpecError, match="outside"):
         layer_statistics(torch.zeros(2, SPEC.params), SPEC, (0.5, 25.0))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 1000])
+def test_quantiles_of_rows_are_those_of_torch(count):
+    values, levels = torch.randn(3, count, dtype=torch.float64), (0.0, 0.05, 0.37, 0.5, 1.0)
+    expected = torch.quantile(values, torch.tensor(levels, dtype=torch.float64), dim=1).T
+    assert torch.equal(row_quantiles(values, levels), expected)
+
+
+def test_rows_longer_than_torch_takes_have_quantiles():
+    values = torch.zeros(1, 2**24 + 1)
+    values[:, -1] = 1.0
+    assert row_quantiles(values, (0.5, 1.0)).tolist() == [[0.0, 1.0]]

@@ -12,6 +12,7 @@ from torch import Tensor
 from weightatlas.config import Config
 from weightatlas.errors import ConfigError
 from weightatlas.relate.evidence import Evidence
+from weightatlas.weights.statistics import row_quantiles
 
 _TAIL = 0.05  # share of strangers from which the exponential tail is fitted
 _GRID = 41
@@ -61,7 +62,7 @@ class Null(Config):
                 todo="Pass at least 100, or use Null.default().",
             )
         levels = torch.linspace(0, 1 - _TAIL, _GRID, dtype=torch.float64)
-        values = torch.quantile(scores.double(), levels)
+        values = row_quantiles(scores.double()[None], levels.tolist())[0]
         beyond = scores.double()[scores.double() > values[-1]] - values[-1]
         excess = max(float(beyond.mean()) if len(beyond) else 0.0, 1e-6)
         return cls(

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from weightatlas.weights.signal import Signal, propagate
 from weightatlas.weights.spec import NetworkSpec
+from weightatlas.weights.statistics import row_quantiles
 
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _LEADING = 4  # singular values whose shares are told
@@ -75,8 +76,7 @@ def _of_numbers(block: Float[Tensor, "networks numbers"]) -> Float[Tensor, "netw
     std = centered.square().mean(1, keepdim=True).sqrt()
     unit = centered / (std + _TINY)
     tails = [unit.pow(3).mean(1, keepdim=True), _log(unit.pow(4).mean(1, keepdim=True))]
-    levels = torch.tensor(_QUANTILES, dtype=block.dtype, device=block.device)
-    quantiles = torch.quantile(block, levels, dim=1).T
+    quantiles = row_quantiles(block, _QUANTILES)
     return torch.cat([mean, _log(std), *tails, torch.asinh(quantiles)], dim=1)
 
 

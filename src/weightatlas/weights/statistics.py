@@ -70,19 +70,31 @@ def _describe(values: Tensor, spec: NetworkSpec, quantiles: Sequence[float | int
         block = block if tensor.size else block.new_zeros(len(block), 1)
         mean = block.mean(dim=1, keepdim=True)
         std = (block - mean).square().mean(dim=1, keepdim=True).sqrt()
-        features += [mean, std, _quantiles(_sorted(block), quantiles)]
+        features += [mean, std, row_quantiles(block, quantiles)]
     return torch.cat(features, dim=1)
 
 
 def _sorted(block: Tensor) -> Tensor:
     """Sort each row; on the CPU numpy's vectorized sort is several times faster than torch's."""
-    if block.is_cuda:
+    if block.device.type != "cpu":
         return block.sort(dim=1).values
     return torch.from_numpy(np.sort(block.numpy(), axis=1))
 
 
-def _quantiles(ordered: Tensor, quantiles: Sequence[float | int]) -> Tensor:
-    """Interpolate between the order statistics of each row."""
+def row_quantiles(
+    values: Float[Tensor, "rows numbers"], quantiles: Sequence[float | int]
+) -> Float[Tensor, "rows quantiles"]:
+    """Interpolate between the order statistics of each row, of any length: `torch.quantile` ends at 2^24.
+
+    Example:
+        >>> row_quantiles(torch.tensor([[3.0, 1.0, 2.0]]), (0, 0.75))
+        tensor([[1.0000, 2.5000]])
+
+    Args:
+        values: Numbers, none of them NaN.
+        quantiles: Numbers in [0, 1].
+    """
+    ordered = _sorted(values)
     place = torch.tensor(quantiles, dtype=torch.float64) * (ordered.shape[1] - 1)
     low, high = place.floor().long(), place.ceil().long()
     weight = (place - low).to(ordered)
