@@ -91,3 +91,10 @@ def test_tensors_longer_than_quantiles_of_torch_take_are_described(monkeypatch: 
     monkeypatch.setattr(torch, "quantile", refused)
     here = spec("cnn_flatten")
     assert torch.isfinite(deep_statistics(torch.randn(2, here.params), here)).all()
+
+
+@pytest.mark.parametrize("name", ["cnn_flatten", "residual", "attention"])
+def test_index_maps_go_to_the_device_of_the_values(name: str) -> None:
+    """The meta device refuses, as an accelerator does, what lies elsewhere."""
+    here = spec(name)
+    assert deep_statistics(torch.zeros(2, here.params, device="meta"), here).device.type == "meta"

@@ -91,7 +91,8 @@ def _follow(values: Tensor, graph: ParameterGraph) -> list[Signal]:
     for block in graph.blocks:
         if block.degree == 0:
             size = block.nodes.stop - block.nodes.start
-            known.append((block.nodes, torch.eye(size, dtype=values.dtype).expand(len(values), -1, -1)))
+            alone = torch.eye(size, dtype=values.dtype, device=values.device)
+            known.append((block.nodes, alone.expand(len(values), -1, -1)))
             continue
         signal, passed = _layer(block, _wired(block, graph), graph, edges, nodes, mean, known)
         mean[:, block.nodes] = signal.out
@@ -112,14 +113,15 @@ def _layer(
     """Propagate one layer; also returns the covariance of what its nodes pass on."""
     count, size = len(edges), block.nodes.stop - block.nodes.start
     table = edges.new_zeros(count, size * len(wiring.sources) * wiring.parts, edges.shape[2])
-    table.index_add_(1, wiring.place, edges[:, block.edges])
+    sources = wiring.sources.to(edges.device)
+    table.index_add_(1, wiring.place.to(edges.device), edges[:, block.edges])
     table = table.view(count, size, len(wiring.sources), -1)
     shift, running, variance = nodes[:, block.nodes].unbind(2)
-    normed = graph.scalars[block.nodes, 2] >= 0
+    normed = (graph.scalars[block.nodes, 2] >= 0).to(edges.device)
     scale = torch.where(normed, (variance.clamp(min=0) + 1e-5).rsqrt(), 1.0)
     table = table * scale[:, :, None, None]
     whole = table.sum(3)
-    received = torch.einsum("nos,ns->no", whole, mean[:, wiring.sources]) + shift
+    received = torch.einsum("nos,ns->no", whole, mean[:, sources]) + shift
     received = received - torch.where(normed, whole.sum(2) * running, 0.0)
     between = _between(wiring.sources, known, count, edges)
     apart = torch.einsum("nost,nsr,nprt->nop", table, between, table)
@@ -133,12 +135,12 @@ def _layer(
 
 
 def _between(sources: Tensor, known: list[tuple[slice, Tensor]], count: int, like: Tensor) -> Tensor:
-    """Covariance of source nodes; nodes of different layers are taken for independent."""
+    """Covariance of source nodes, numbered on the CPU; nodes of different layers are independent."""
     found = like.new_zeros(count, len(sources), len(sources))
     for nodes, covariance in known:
         inside = ((sources >= nodes.start) & (sources < nodes.stop)).nonzero().squeeze(1)
         if len(inside):
-            own = sources[inside] - nodes.start
+            inside, own = (places.to(like.device) for places in (inside, sources[inside] - nodes.start))
             found[:, inside[:, None], inside] = covariance[:, own[:, None], own]
     return found
 
@@ -152,7 +154,7 @@ def _activated(mean: Tensor, std: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor
         function = _FUNCTIONS.get(ACTIVATIONS[kind])
         if function is None:
             continue
-        here = (kinds == kind).nonzero().squeeze(1)
+        here = (kinds == kind).nonzero().squeeze(1).to(mean.device)
         unit = std[:, here, None]
         answers = function(mean[:, here, None] + unit * points)
         out[:, here] = (answers * masses).sum(2)
