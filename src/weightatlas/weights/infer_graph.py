@@ -7,6 +7,7 @@ from typing import NamedTuple
 from weightatlas.weights.axes import Line, fix, fresh, length, stretch, unify
 from weightatlas.weights.files.checkpoint import Operation
 from weightatlas.weights.infer_layers import Guess, Unit
+from weightatlas.weights.infer_reshape import keeps_batch
 from weightatlas.weights.spec import Role
 
 _SAME = {
@@ -214,6 +215,9 @@ class GraphReader:
         x = self._stream(step.inputs[0])
         if step.op == "Flatten" and step.attributes.get("axis", 1) != 1:
             raise Refused("it flattens other axes")
+        channels = length(x.line) if step.op == "Reshape" and x.line is not None and x.spatial else 0
+        if channels and not keeps_batch(step, self.graph, channels):
+            raise Refused("channels are reshaped in an unknown way")
         return x._replace(flat=True) if x.spatial else self._kept(step, x)
 
     def _kept(self, step: Operation, x: Stream) -> Stream:

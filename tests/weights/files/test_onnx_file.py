@@ -56,6 +56,7 @@ def test_constants_of_shape_arithmetic_are_left_out_and_named(tmp_path):
     found = saved(tmp_path / "a.onnx", nodes, [numpy_helper.from_array(v, k) for k, v in parts.items()])
     assert {name: tuple(t.shape) for name, t in found.network.tensors.items()} == {"w": (2, 3)}
     assert any("shape" in note for note in found.report.notes)
+    assert found.network.graph[1].attributes == {"shape": [1, -1]}
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ class Operation(Config):
         name: Its name in the file.
         inputs: Names of values and tensors it reads; tensors by their name in `StoredNetwork.tensors`.
         outputs: Names of the values it makes.
-        attributes: Strides, padding, epsilon and the like; plain JSON values.
+        attributes: Strides, padding, epsilon and the like; plain JSON values. "shape" of an ONNX Reshape is
+            its target, if that is a constant.
     """
 
     op: str

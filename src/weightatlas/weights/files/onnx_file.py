@@ -17,6 +17,7 @@ from weightatlas.weights.files.zip_file import damaged
 
 _LARGEST = 1 << 31
 _GRAPH = 5  # AttributeProto.GRAPH
+_AXES = 16  # of the longest target of a reshape that is noted
 
 
 def read_onnx(
@@ -50,6 +51,7 @@ def read_onnx(
     found = {name: reader.leaf(name) for name in dict.fromkeys([*used, *stored])}
     tree: dict[str, Any] = {key: leaf for key, leaf in found.items() if isinstance(leaf, Leaf)}
     notes = [f"'{name}' is left out: {leaf}." for name, leaf in found.items() if isinstance(leaf, str)]
+    operations = tuple(_targeted(step, tree) for step in operations)
     for step in operations:
         _convention(step, tree)
     _dequantize(operations, tree)
@@ -143,6 +145,14 @@ def _operation(node: Any, names: Mapping[str, str]) -> Operation:
         outputs=tuple(map(text, node.output)),
         attributes=attributes,
     )
+
+
+def _targeted(step: Operation, tree: Mapping[str, Any]) -> Operation:
+    """Note the target of a reshape if it is a constant: it is no weight, and would be left out."""
+    leaf: Any = tree.get(step.inputs[1]) if step.op == "Reshape" and len(step.inputs) > 1 else None
+    if not isinstance(leaf, Leaf) or leaf.dtype != "int64" or len(leaf.shape) != 1 or leaf.size > _AXES:
+        return step
+    return step.replace(attributes={**step.attributes, "shape": leaf.load().tolist()})
 
 
 def _convention(step: Operation, tree: dict[str, Any]) -> None:
