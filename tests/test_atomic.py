@@ -2,6 +2,9 @@
 
 import errno
 import os
+import subprocess
+import sys
+from threading import Thread
 
 import pytest
 
@@ -49,3 +52,50 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
     (tmp_path / "a").write_text("file", encoding="utf-8")
     with pytest.raises(FileError, match="Cannot write"):
         atomic.write_text(tmp_path / "a" / "b.txt", "x")
+
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from weightatlas.atomic import replacing_alone
+with replacing_alone(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_the_next_writer_removes_what_a_killed_one_left(tmp_path):
+    other = tmp_path / ".b.txt.0123abcd.tmp"
+    other.write_text("of another file")
+    killed = subprocess.run([sys.executable, "-c", WRITER, str(tmp_path / "a.txt")], check=False)
+    assert killed.returncode == -9
+    assert len(list(tmp_path.glob(".a.txt.*.tmp"))) == 1
+    with atomic.replacing_alone(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert sorted(tmp_path.iterdir()) == [other, tmp_path / "a.txt"]
+
+
+def test_a_living_writer_is_waited_for(tmp_path):
+    def write():
+        with atomic.replacing_alone(tmp_path / "a.txt") as temporary:
+            temporary.write_text("second")
+
+    second = Thread(target=write)
+    with atomic.replacing_alone(tmp_path / "a.txt") as temporary:
+        temporary.write_text("first")
+        second.start()
+        second.join(0.2)
+        assert second.is_alive()
+        assert temporary.exists()
+    second.join()
+    assert (tmp_path / "a.txt").read_text() == "second"
+
+
+def test_without_locks_nothing_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    left = tmp_path / ".a.txt.0123abcd.tmp"
+    left.write_text("perhaps of a living writer")
+    with atomic.replacing_alone(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert left.exists()

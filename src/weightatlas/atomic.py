@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from uuid import uuid4
 
@@ -66,20 +67,50 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def replacing_alone(path: str | Path) -> Iterator[Path]:
+    """As `replacing`, one writer at a time; half-written files of writers that were killed are removed.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> target = Path(mkdtemp()) / "a.txt"
+        >>> target.with_name(".a.txt.0123abcd.tmp").touch()
+        >>> with replacing_alone(target) as temporary:
+        ...     _ = temporary.write_text("whole")
+        >>> [file.name for file in target.parent.iterdir()]
+        ['a.txt']
+
+    Args:
+        path: The file to write or replace.
+
+    Raises:
+        FileError: The disk is full, or the folder cannot be written to.
+    """
+    path = Path(path)
+    with alone(path.parent) as locked:
+        # Without a lock a file may belong to a writer that is alive.
+        for left in path.parent.glob(f".{escape(path.name)}.*.tmp") if locked else ():
+            with suppress(OSError):
+                left.unlink()
+        with replacing(path) as temporary:
+            yield temporary
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[bool]:
     """Let others who ask for the same folder wait until the block ends, or its process.
 
-    Where the system knows no locks, nobody waits.
+    Where the system knows no locks, nobody waits, and the block is told `False`.
     """
-    descriptor = None
+    descriptor, locked = None, False
     with suppress(ImportError, OSError):
         import fcntl
 
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        locked = True
     try:
-        yield
+        yield locked
     finally:
         if descriptor is not None:
             os.close(descriptor)

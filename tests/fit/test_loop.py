@@ -68,6 +68,18 @@ def test_schedules_train(schedule: str):
     assert result.history[-1]["structural"] < 0.98 * result.history[0]["structural"]
 
 
+def test_what_a_killed_save_left_goes_with_the_next(tmp_path: Path):
+    left = [
+        tmp_path / ".state.safetensors.0123abcd.tmp",
+        tmp_path / "encoder/.model.safetensors.0123abcd.tmp",
+    ]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    run(tmp_path, passes=1, loss=recipe("S"))
+    assert not [path for path in left if path.exists()]
+
+
 def test_interrupted_and_continued_equals_uninterrupted(tmp_path: Path):
     """Bit for bit on the CPU, with every term, noise, dropout and an interruption inside a pass."""
     settings = {"passes": 4, "loss": recipe("CSB"), "views": ViewConfig(noise=0.1, erase=0.5)}

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from weightatlas.atomic import replacing, write_text
+from weightatlas.atomic import replacing_alone, write_text
 from weightatlas.encoders import activation as _activation  # noqa: F401 (registers "activation")
 from weightatlas.encoders import activation_sparse as _activation_sparse  # noqa: F401 (registers its name)
 from weightatlas.encoders import deep_sets as _deep_sets  # noqa: F401 (registers "deep_sets")
@@ -70,7 +70,7 @@ def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
-    with replacing(folder / "model.safetensors") as temporary:
+    with replacing_alone(folder / "model.safetensors") as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     write_text(folder / "README.md", _card(encoder))
     spec = None if encoder.spec is None else encoder.spec.model_dump(mode="json")

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from weightatlas.atomic import replacing
+from weightatlas.atomic import replacing_alone
 from weightatlas.errors import RunError
 
 NAME = "state.safetensors"
@@ -38,7 +38,7 @@ def save_state(
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with replacing(folder / NAME) as temporary:
+    with replacing_alone(folder / NAME) as temporary:
         save_file(tensors, temporary, metadata={"progress": json.dumps(progress)})
 
 
