@@ -113,6 +113,18 @@ def test_a_file_that_has_moved_gives_the_same_task(tmp_path: Path) -> None:
     assert create_task(f"npz:{new}", **options).sha256 == before.sha256
 
 
+def test_share_and_scale_are_options_by_which_a_task_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=images(80, 6, 6), y_train=np.arange(80) % 4)
+    task = create_task(f"npz:{path}", val_share=0.3, scale=16)
+    assert (len(task.labels["val"]), task.scale) == (24, 16.0)
+    assert create_task(task.name, **task.options).sha256 == task.sha256
+    usual = create_task(f"npz:{path}", val_share=0.1, scale=255)
+    assert usual.options == {}
+    assert create_task(usual.name).sha256 == usual.sha256
+    assert create_task("digits").options == {}
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [

@@ -1,6 +1,7 @@
 """Tasks by short name: scikit-learn's digits, and files in the folder $WEIGHTATLAS_DATA."""
 
 import os
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ def _digits(options: tuple[tuple[str, Any], ...]) -> Task:
     bunch: Any = load_digits()
     images = np.asarray(bunch["images"]).astype(np.uint8)
     labels = np.asarray(bunch["target"]).astype(np.int64)
-    return build_task("digits", (images, labels), None, val_share=0.2, scale=16.0, **dict(options))
+    fixed: dict[str, Any] = {"val_share": 0.2, "scale": 16.0}
+    task = build_task("digits", (images, labels), None, **fixed, **dict(options))
+    return replace(task, options={key: value for key, value in task.options.items() if key not in fixed})
 
 
 def named_task(name: str, **options: Any) -> Task:

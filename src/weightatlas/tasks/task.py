@@ -19,6 +19,7 @@ from weightatlas.tasks.images import check_images, check_parts, first_classes, r
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+VAL_SHARE, SCALE = 0.1, 255.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class Task:
     images: Mapping[str, UInt8[np.ndarray, "images channels height width"]]
     labels: Mapping[str, Int[np.ndarray, " images"]]
     classes: int
-    scale: float = 255.0
+    scale: float = SCALE
     options: Mapping[str, Any] = field(default_factory=dict)
     kind: str = "classification"
 
@@ -160,7 +161,8 @@ def create_task(name: str, **options: Any) -> Task:
             "cifar10-bin:FOLDER", "cifar100-bin:FOLDER", "svhn-mat:FOLDER", "stl10-bin:FOLDER",
             "image-folder:FOLDER", "tiny-imagenet:FOLDER", "hf:NAME".
         options: `train_size`, `test_size` (stratified subsets of the images), `grayscale`, `image_size`,
-            `classes` (the first so many), `seed` of the split.
+            `classes` (the first so many), `seed` of the split; of all but "digits" also `val_share` (of the
+            training images) and `scale` (byte value of full brightness).
 
     Raises:
         ConfigError: The name or an option is unknown.
@@ -182,8 +184,8 @@ def build_task(
     image_size: int | None = None,
     classes: int | None = None,
     seed: int = 0,
-    val_share: float = 0.1,
-    scale: float = 255.0,
+    val_share: float = VAL_SHARE,
+    scale: float = SCALE,
 ) -> Task:
     """Split images and labels into a task: seeded, stratified by class, no image in two splits.
 
@@ -229,12 +231,14 @@ def build_task(
     sizes = {"train_size": train_size, "test_size": test_size}
     chosen = {**sizes, "grayscale": grayscale or None, "seed": seed or None}
     chosen |= {"image_size": image_size, "classes": classes}
+    usual = {"val_share": (val_share, VAL_SHARE), "scale": (scale, SCALE)}
+    chosen |= {key: value for key, (value, default) in usual.items() if value != default}
     return Task(
         name,
         ready,
         {key: part[1].astype(np.int64) for key, part in parts.items()},
         classes=int(max(part[1].max() for part in parts.values())) + 1,
-        scale=scale,
+        scale=float(scale),  # 16 and 16.0 are one task
         options={key: value for key, value in chosen.items() if value is not None},
     )
 
