@@ -96,3 +96,90 @@ def test_networks_of_the_suite_are_strangers():
 
     values = networks(mlp(), 30)
     assert float(tensor_evidence(values[1:], values[0], mlp()).p_value.min()) > 1e-3
+
+
+def strange(make, count=8):
+    """Smallest p-value of independent networks."""
+    values, spec = stacked(make, count)
+    return float(tensor_evidence(values[1:], values[0], spec).p_value.min())
+
+
+def stacked(make, count):
+    states = [make(torch.Generator().manual_seed(seed)) for seed in range(count)]
+    spec = infer(states[0]).spec
+    return torch.stack([torch.cat([s[t.name].flatten() for t in spec.tensors]) for s in states]), spec
+
+
+def remembering(draw, before=0):
+    """A recurrent network whose units keep what they hold; its inputs may stand in one tensor before them."""
+    kept = torch.cat([torch.zeros(32, before), 0.8 * torch.eye(32)], 1)
+    hidden = kept + 0.1 * torch.randn(32, 32 + before, generator=draw)
+    reader = torch.randn(32, 10, generator=draw)
+    return {"i2h.weight": reader, "h2h.weight": hidden, "out.weight": torch.randn(9, 32, generator=draw)}
+
+
+@pytest.mark.parametrize("before", [0, 5])
+def test_units_that_remember_are_no_kinship(before):
+    """Self-connections stand in the same places of all networks."""
+    assert strange(lambda draw: remembering(draw, before)) > 1e-2
+    values, spec = stacked(lambda draw: remembering(draw, before), 1)
+    assert float(tensor_evidence(drifted(values), values[0], spec).p_value) < 1e-4
+
+
+def sines(count, width):
+    angles = torch.arange(count)[:, None] * 10_000 ** (-2 * torch.arange(width // 2) / width)
+    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)
+
+
+TABLES = {"sines": sines(400, 24), "zeros": torch.zeros(400, 24), "identity": torch.eye(400, 24)}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_that_everybody_makes_alike_are_no_kinship(name):
+    def make(draw):
+        drawn = {f"l{i}.weight": torch.randn(24, 24, generator=draw) for i in range(2)}
+        return {"places.weight": TABLES[name], **drawn}
+
+    values, spec = stacked(make, 8)
+    found = tensor_evidence(values[1:], values[0], spec)
+    assert float(found.p_value.min()) > 1e-2
+    assert float(found.equal.min()) > 0.8
+    copied = {"places.weight": torch.randn(400, 24, generator=torch.Generator().manual_seed(9))}
+    values, spec = stacked(lambda draw: make(draw) | copied, 2)
+    assert float(tensor_evidence(values[1:], values[0], spec).p_value) == 0.0
+
+
+def test_fourier_filters_are_no_kinship():
+    places = torch.arange(33.0)[:, None] * torch.arange(64) * torch.pi / 32
+
+    def make(draw):
+        drawn = {
+            "a.weight": torch.randn(16, 20, 3, generator=draw),
+            "b.weight": torch.randn(10, 16, generator=draw),
+        }
+        return {"real.weight": places.cos()[:, None], "imaginary.weight": places.sin()[:, None], **drawn}
+
+    assert strange(make) > 1e-2
+
+
+def test_maps_between_time_steps_have_no_hidden_units():
+    """Both axes of linear forecasters have an order; their solution is the same for all."""
+    common = torch.randn(2, 48, 48, generator=torch.Generator().manual_seed(50)).cumsum(1).cumsum(2) / 20
+
+    def make(draw):
+        first, second = common + 0.3 * torch.randn(2, 48, 48, generator=draw)
+        return {"season.weight": first, "trend.weight": second}
+
+    assert strange(make) > 1e-2
+
+
+def test_a_linear_path_beside_hidden_layers_is_no_kinship():
+    """Its outputs happen to divide the width of a layer that does not read them."""
+    common = torch.randn(16, 64, generator=torch.Generator().manual_seed(50))
+
+    def make(draw):
+        shapes = {"deep.0.weight": (32, 64), "deep.2.weight": (32, 32), "deep.4.weight": (16, 32)}
+        drawn = {name: torch.randn(shape, generator=draw) for name, shape in shapes.items()}
+        return {"wide.weight": common + 0.5 * torch.randn(16, 64, generator=draw), **drawn}
+
+    assert strange(make) > 1e-2

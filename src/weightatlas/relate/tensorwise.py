@@ -5,7 +5,7 @@ from functools import lru_cache
 from math import lcm
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from weightatlas.weights.spec import NetworkSpec
@@ -14,6 +14,9 @@ _FEWEST = 8  # members an axis must have before their order can tell anything
 _MEMBERS, _READ = 256, 1024  # members and numbers of each that are looked at; more tell nothing new
 _CAUTION = 2.0  # heads, gates and residual streams tie units together: sums vary more than the law says
 _WHOLE = 0.5  # share of weights that are equal to the bit, from which no test is needed
+_ORDERED = 3.5  # standardized likeness of neighbours from which the order of an axis has a meaning
+_SMOOTH = 0.2  # how much more alike neighbours are in tables
+_FLAT = 1e-6  # variance of cosines below which members cannot be told apart
 _CHUNK = 20_000_000  # numbers worked on at once
 
 
@@ -42,11 +45,13 @@ def tensor_evidence(
     One of the two axes of nearly every weight tensor runs over hidden units, whose numbering means nothing
     between strangers: the sum of cosines of members in equal places is then distributed as under a
     renumbering. Which axis that is need not be known: both are tested, and the weaker result counts. A
-    tensor counts if one of its sizes shows that it is joined to another one. Members are exchanged only
-    within gates and within queries, keys and values. Tensors are joined as a sum and by the best of them,
-    with scores halved: what ties tensors and members together (residual streams, attention heads) makes
-    sums vary more than the law says. Tensors equal to the bit say nothing by themselves (tables of sines
-    are alike everywhere), unless they are at least half of all weights.
+    tensor counts if one of its sizes shows that it is joined to another one, unless neighbours are alike on
+    both axes (time steps, positions). What units read of themselves is left out: self-connections stand in
+    the same places of all networks. Members are exchanged only within gates and within queries, keys and
+    values. Tensors are joined as a sum and by the best of them, with scores halved: what ties tensors and
+    members together (residual streams, attention heads) makes sums vary more than the law says. Tensors
+    equal to the bit say nothing by themselves, unless tensors that count are at least half of all weights:
+    tables of sines, Fourier filters and zeros are alike everywhere.
 
     Example:
         >>> from weightatlas.weights.infer import infer
@@ -74,27 +79,32 @@ def tensor_evidence(
 def _evidence(values: Tensor, reference: Tensor, spec: NetworkSpec) -> tuple[Tensor, Tensor, Tensor]:
     """P-values, scores and equal shares of a few networks."""
     scores, cosines, equal = [], [], []
-    weights = _weights(spec)
+    weights, copied = _weights(spec), torch.zeros(len(values), dtype=torch.float64)
+    total = sum(spec.tensors[index].size for index in weights)
     for index in weights:
         shape, start = spec.tensors[index].shape, spec.offsets[index]
         own = reference[start : start + spec.tensors[index].size]
         block = values[:, start : start + spec.tensors[index].size]
         equal.append((block == own).all(dim=1))
-        first, second = own.view(1, *shape[:2], -1), block.view(len(values), *shape[:2], -1)
-        z, excess = _likeness(first.flatten(2), second.flatten(2), _blocks(shape[0], spec))
+        blocks = _blocks(shape[0], spec), _blocks(shape[1], spec)
+        first, second = (
+            _without_self(x.view(len(x), *shape[:2], -1), shape[0] // blocks[0]) for x in (own[None], block)
+        )
+        z, excess = _likeness(first.flatten(2), second.flatten(2), blocks[0])
         cosines.append(torch.where(equal[-1], 1.0, excess))
         if index in _tested(spec):
             turned = first.transpose(1, 2).flatten(2), second.transpose(1, 2).flatten(2)
-            both = torch.minimum(z, _likeness(*turned, _blocks(shape[1], spec))[0])
-            scores.append(torch.where(equal[-1], 0.0, both))
-    sizes = torch.tensor([float(spec.tensors[index].size) for index in weights], dtype=torch.float64)
-    share = sizes / sizes.sum().clamp_min(1)
+            (hidden, smooth), (own_hidden, _) = _hidden(second, blocks), _hidden(first, blocks)
+            hidden = hidden & own_hidden
+            both = torch.minimum(z, _likeness(*turned, blocks[1])[0])
+            scores.append(torch.where(equal[-1] | ~hidden, 0.0, both))
+            copied += (equal[-1] & hidden & ~smooth) * (spec.tensors[index].size / total)
     if not weights:
-        none = torch.zeros(len(values), dtype=torch.float64)
-        return none + 1, none, none
+        return copied + 1, copied, copied
+    share = torch.tensor([spec.tensors[index].size / total for index in weights], dtype=torch.float64)
     same = torch.stack(equal, 1).double() @ share
     p = _joined(torch.stack(scores, 1)) if scores else torch.ones(len(values), dtype=torch.float64)
-    return torch.where(same >= _WHOLE, 0.0, p), torch.stack(cosines, 1).double() @ share, same
+    return torch.where(copied >= _WHOLE, 0.0, p), torch.stack(cosines, 1).double() @ share, same
 
 
 def _joined(z: Float[Tensor, "networks tensors"]) -> Float[Tensor, " networks"]:
@@ -115,19 +125,74 @@ def _likeness(
 
     Mean and variance under all renumberings are known exactly (Hoeffding, 1951).
     """
-    size = first.shape[1] // blocks
-    few, stride = max(_MEMBERS // blocks, 1), max(first.shape[2] // _READ, 1)
-    own, other = (
-        torch.nn.functional.normalize(x.unflatten(1, (blocks, size))[:, :, :few, ::stride].double(), dim=3)
-        for x in (first, second)
-    )
-    matrix = own @ other.transpose(2, 3)
+    matrix = _units(first, blocks) @ _units(second, blocks).transpose(2, 3)
     rows, columns = matrix.mean(dim=3, keepdim=True), matrix.mean(dim=2, keepdim=True)
     centered = matrix - rows - columns + matrix.mean(dim=(2, 3), keepdim=True)
     excess = centered.diagonal(dim1=2, dim2=3).mean(dim=(1, 2))
     variance = centered.square().sum(dim=(1, 2, 3)) / max(matrix.shape[2] - 1, 1)
     total = centered.diagonal(dim1=2, dim2=3).sum(dim=(1, 2))
     return total / variance.clamp_min(1e-20).sqrt(), excess
+
+
+def _units(
+    block: Float[Tensor, "networks members read"], blocks: int
+) -> Float[Tensor, "networks blocks few some"]:
+    """Scale some members of every block of them to norm one."""
+    few, stride = max(_MEMBERS // blocks, 1), max(block.shape[2] // _READ, 1)
+    some = block.unflatten(1, (blocks, -1))[:, :, :few, ::stride]
+    return torch.nn.functional.normalize(some.double(), dim=3)
+
+
+def _without_self(
+    block: Float[Tensor, "networks members read rest"], size: int
+) -> Float[Tensor, "networks members read rest"]:
+    """Put the mean of what a unit reads in the place of what it reads of itself.
+
+    Recurrent and residual layers read what they write, alone or before or behind other inputs. An identity,
+    or units that keep what they hold, would be kinship of all networks.
+    """
+    shifts = sorted({0, block.shape[2] - size})
+    if size < 2 or shifts[0] < 0 or len(shifts) >= block.shape[2]:
+        return block
+    result, members = block.clone(), torch.arange(block.shape[1])
+    for value in (torch.zeros(()), None):
+        mean = result.sum(dim=2) / (block.shape[2] - len(shifts)) if value is None else value
+        for shift in shifts:
+            result[:, members, members % size + shift] = mean
+    return result
+
+
+def _hidden(
+    block: Float[Tensor, "networks made read rest"], blocks: tuple[int, int]
+) -> tuple[Bool[Tensor, " networks"], Bool[Tensor, " networks"]]:
+    """Tell whether one of both axes can run over hidden units, and whether any has a smooth order."""
+    turned = block.transpose(1, 2)
+    found = [_order(x.flatten(2), count) for x, count in zip((block, turned), blocks, strict=True)]
+    return found[0][0] | found[1][0], found[0][1] | found[1][1]
+
+
+def _order(
+    block: Float[Tensor, "networks members read"], blocks: int
+) -> tuple[Bool[Tensor, " networks"], Bool[Tensor, " networks"]]:
+    """Tell whether members differ but stand in no order, and whether neighbours are far more alike.
+
+    Hidden units stand in no order. Frequencies, positions and time steps do: neighbours are more alike than
+    others, a little after training on what has an order, and much in tables.
+    """
+    units = _units(block, blocks)
+    matrix = units @ units.transpose(2, 3)
+    size = matrix.shape[2]
+    if size < 4:
+        return torch.ones(len(block), dtype=torch.bool), torch.zeros(len(block), dtype=torch.bool)
+    others = matrix[..., ~torch.eye(size, dtype=torch.bool)]
+    mean, spread = others.mean(dim=2, keepdim=True), others.var(dim=2, correction=0)
+    nameless = spread.mean(dim=1) > _FLAT
+    smooth = torch.zeros_like(nameless)
+    for lag in (1, 2):
+        near = matrix.diagonal(lag, 2, 3) - mean
+        nameless &= near.sum(dim=(1, 2)) <= _ORDERED * (spread.sum(dim=1) * (size - lag)).sqrt()
+        smooth |= near.mean(dim=(1, 2)) > _SMOOTH
+    return nameless, smooth
 
 
 @lru_cache(maxsize=256)
@@ -149,11 +214,21 @@ def _tested(spec: NetworkSpec) -> frozenset[int]:
     for index, shape in shapes.items():
         gated = made[index] < shape[0]  # recurrent layers read what they make themselves
         others = [i for i in shapes if i != index or gated]
-        read = any(shapes[other][1] % made[index] == 0 for other in others if made[index] > 1)
-        reads = any(shape[1] % made[other] == 0 for other in others if made[other] > 1)
+        read = any(_joined_to(index, other, shapes, made) for other in others)
+        reads = any(_joined_to(other, index, shapes, made) for other in others)
         if min(shape[:2]) >= _FEWEST and (read or reads):
             found.add(index)
     return frozenset(found)
+
+
+def _joined_to(writer: int, reader: int, shapes: dict[int, tuple[int, ...]], made: dict[int, int]) -> bool:
+    """Tell whether sizes say that one weight reads what another makes.
+
+    What kernels make may be read at several positions, what gates make from several directions.
+    """
+    several = len(shapes[writer]) > 2 or made[writer] < shapes[writer][0]
+    ways, rest = divmod(shapes[reader][1], made[writer])
+    return made[writer] > 1 and rest == 0 and ways >= 1 and (several or ways == 1)
 
 
 @lru_cache(maxsize=4096)
