@@ -79,6 +79,12 @@ def test_summary_averages_seeds_but_not_methods_kinds_or_published_numbers() -> 
     assert joined[1].spread is None
 
 
+def test_numbers_without_seeds_and_means_stand_beside_those_of_seeds() -> None:
+    rows = [record(value=9.0, seeds=()), record(value=1.0), record(value=2.0, seeds=(1,))]
+    joined = summarize([*rows, record(value=5.0, seeds=(0, 1, 2))])
+    assert [(r.value, r.seeds) for r in joined] == [(9.0, ()), (1.5, (0, 1)), (5.0, (0, 1, 2))]
+
+
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text('[{"bench": "b"')

@@ -43,3 +43,10 @@ def test_captions_tell_rows_of_one_seed_from_means() -> None:
     assert "without ±" not in to_markdown([three])
     assert to_markdown([three, one]).endswith("over 3 seeds; without ± one seed")
     assert to_markdown([one]).endswith("one seed")
+
+
+def test_a_number_without_seeds_does_not_take_the_place_of_the_mean_over_seeds() -> None:
+    rows = [record(value=0.25), record(value=0.75, seeds=(1,)), record(value=0.125, seeds=())]
+    printed = to_markdown(rows)
+    assert "| CSB | 0.500 ± 0.354 |" in printed
+    assert "| CSB · no seed | 0.125 |" in printed

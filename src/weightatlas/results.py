@@ -133,7 +133,8 @@ def stamped(records: Iterable[Record], command: str = "") -> list[Record]:
 def summarize(records: Iterable[Record]) -> list[Record]:
     """Join the records of several seeds into mean and standard deviation over seeds.
 
-    A measurement with one seed is returned as it is. Published numbers are never averaged.
+    A measurement with one seed is returned as it is, and so is what has no seed or is a mean already.
+    Published numbers are never averaged.
 
     Example:
         >>> base = dict(bench="b", tier="smoke", zoo="z", method="m", metric="R2")
@@ -143,7 +144,8 @@ def summarize(records: Iterable[Record]) -> list[Record]:
     """
     groups: dict[tuple[object, ...], list[Record]] = {}
     for r in records:
-        own = r.seeds if r.kind == "published" or len(r.seeds) != 1 else ()
+        # A record without seeds, or of several, is no further seed of those that have one each.
+        own = r.seeds if r.kind == "published" or len(r.seeds) != 1 else "one each"
         groups.setdefault((r.bench, r.tier, r.zoo, r.method, r.metric, r.kind, r.split, own), []).append(r)
     return [_joined(group) for group in groups.values()]
 

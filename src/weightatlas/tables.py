@@ -84,6 +84,9 @@ def arrange(
         label = " · ".join(str(getattr(record, name)) for name in (rows, *context))
         column = str(getattr(record, columns))
         names[column] = None
+        if record.kind != "published" and column in cells.get((label, record.kind), {}):
+            # The same number without seeds, or as a mean made before: a row of its own, not in place of it.
+            label += f" · seeds {', '.join(map(str, record.seeds))}" if record.seeds else " · no seed"
         cells.setdefault((label, record.kind), {})[column] = cell(record)
     ordered = sorted(cells, key=lambda row: _KINDS.index(row[1]))
     lines: list[tuple[str, Kind, list[str]]] = [
