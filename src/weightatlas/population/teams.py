@@ -18,6 +18,7 @@ from weightatlas.population.engines import Engine, Loss, engines
 from weightatlas.population.operations import NoProgram
 from weightatlas.population.prepare import activation_numbers, dropout_shapes, prepare
 from weightatlas.population.race import clock_for, race
+from weightatlas.population.randomness import refuse_own_randomness
 from weightatlas.weights.spec import NetworkSpec
 
 log = logging.getLogger("weightatlas")
@@ -54,6 +55,7 @@ class Team:
         probe = prepare(network, training=False).to(inputs.device)
         drops = any(bool((block.dropout > 0).any()) for block in blocks)
         self.shapes = dropout_shapes(probe, inputs, drops)
+        refuse_own_randomness(prepare(network, training=True).to(inputs.device), inputs)
         self.room = max(int(memory_mb * 2**20 / (12 * activation_numbers(probe, inputs))), 1)
         self.workers = min(workers, len(blocks))
         self.engine = engine
