@@ -53,6 +53,15 @@ def test_a_dry_run_tells_the_time_and_runs_nothing(fake, capsys):
     assert "not measured" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "word"), [("losses", "pases=1"), ("rebuild", "passes=1"), ("gap", "passes=x")]
+)
+def test_a_dry_run_refuses_the_settings_that_a_run_would_refuse(name, word, capsys):
+    assert main(["bench", name, "--dry-run", "--set", word]) == 1
+    assert word.partition("=")[0] in capsys.readouterr().err
+    assert main(["bench", "same_zoo", "--dry-run", "--set", "methods=sne"]) == 0
+
+
 def test_wrong_usage(fake, capsys):
     assert main(["bench", "lossess"]) == 2
     assert "Did you mean 'losses'?" in capsys.readouterr().err

@@ -41,13 +41,16 @@ def bench(
         executor: Where seeds run; the first runs here and makes what all share, the others side by side.
         executor_set: Options of the executor, as key=value (workers=4).
         json: Print the records as JSON.
-        dry_run: Only say what would be measured and how long it takes.
+        dry_run: Only check the settings, and say what would be measured and how long it takes.
     """
     function = find(name)
     if seeds < 1:
         raise WrongUsage(f"--seeds: at least one is needed, not {seeds}.")
     path = out or Path("results") / f"{name}-{tier}.json"
     if dry_run:
+        from weightatlas.evaluate.protocols.registry import check_settings
+
+        check_settings(name, tier, settings(set))
         console.print_facts(plan(name, tier, path, seeds), title=f"bench {name}", as_json=json)
         return
     if executor != "serial" and seeds > 1:

@@ -64,6 +64,7 @@ cards["lineage"] = Card(
     "its own networks on digits, four architectures",
     {"smoke": 1, "laptop": None, "paper": None},
     ("detected", "detected, lower 95 %", "changes named", "directed edges right"),
+    settings=LineageConfig,
 )
 
 

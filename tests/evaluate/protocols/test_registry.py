@@ -8,7 +8,7 @@ import pytest
 from weightatlas.errors import ConfigError
 from weightatlas.evaluate.protocols import benches, cards, registry
 from weightatlas.evaluate.protocols.losses import LossesConfig
-from weightatlas.evaluate.protocols.registry import Unit, run_units, settings_of
+from weightatlas.evaluate.protocols.registry import Unit, check_settings, run_units, settings_of
 from weightatlas.results import Record, load_records
 
 
@@ -109,6 +109,14 @@ def test_every_bench_has_a_card_with_all_tiers():
         assert set(cards[name].minutes) >= {"smoke", "laptop", "paper"}
         assert cards[name].columns
         assert benches.get(name).__doc__
+
+
+def test_settings_of_every_bench_are_checked_without_running_it():
+    for name in benches.names():
+        for tier in ("smoke", "laptop", "paper"):
+            check_settings(name, tier, {})
+        with pytest.raises(ConfigError, match="nonsense"):
+            check_settings(name, "smoke", {"nonsense": 1})
 
 
 def test_a_record_says_by_which_settings_it_was_measured(tmp_path, opened, monkeypatch, caplog):

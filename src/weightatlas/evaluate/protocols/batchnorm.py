@@ -57,6 +57,7 @@ cards["batchnorm"] = Card(
     "residual_digits",
     {"smoke": 0.5, "laptop": None, "paper": None},
     (*COLUMNS, "accuracy after 0", "accuracy after 1", "accuracy after 5"),
+    settings=BatchnormConfig,
 )
 
 

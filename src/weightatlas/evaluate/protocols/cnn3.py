@@ -36,6 +36,7 @@ cards["cnn3"] = Card(
     "cnn3_cifar10",
     {"smoke": 1, "laptop": 60, "paper": None},
     COLUMNS,
+    settings=Cnn3Config,
 )
 
 

@@ -15,6 +15,11 @@ cards["cross_architecture"] = Card(
     "search_8x8",
     {"smoke": 1.0, "laptop": None, "paper": None},
     ("tau", "coverage across"),
+    settings=CrossConfig,
+    lists=(
+        "methods",
+        "networks",
+    ),
 )
 
 

@@ -14,6 +14,8 @@ cards["cross_dataset"] = Card(
     "search_8x8",
     {"smoke": 0.5, "laptop": None, "paper": None},
     ("tau", "tau in distribution", "tau across", "coverage in distribution", "coverage across"),
+    settings=CrossConfig,
+    lists=("methods",),
 )
 
 

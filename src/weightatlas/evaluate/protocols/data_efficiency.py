@@ -71,6 +71,8 @@ cards[BENCH] = Card(
     "sines",
     {"smoke": 0.5, "laptop": None, "paper": None},
     ("MSE", "R2"),
+    settings=EfficiencyConfig,
+    lists=("only",),
 )
 
 

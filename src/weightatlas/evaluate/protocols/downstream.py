@@ -59,6 +59,7 @@ cards["downstream"] = Card(
     "digits",
     {"smoke": 0.3, "laptop": 4, "paper": None},
     ("accuracy after 0", "accuracy after 1", "accuracy after 5", "accuracy after 25", "ensemble accuracy"),
+    settings=DownstreamConfig,
 )
 
 

@@ -53,6 +53,8 @@ cards[BENCH] = Card(
     "search_8x8",
     {"smoke": 0.5, "laptop": None, "paper": None},
     COLUMNS,
+    settings=MapConfig,
+    lists=("methods",),
 )
 
 

@@ -60,6 +60,7 @@ cards["ensembles"] = Card(
     "digits",
     {"smoke": 0.2, "laptop": None, "paper": None},
     ("ensemble accuracy", "validation ensemble accuracy", "member accuracy", "disagreement"),
+    settings=EnsemblesConfig,
 )
 
 

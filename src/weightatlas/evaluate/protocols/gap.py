@@ -62,6 +62,7 @@ cards["gap"] = Card(
     "digits_mlp",
     {"smoke": 0.3, "laptop": None, "paper": None},
     ("share of the gap closed", "agreement", "excess agreement", "R2 test accuracy", "validation agreement"),
+    settings=GapConfig,
 )
 
 

@@ -60,6 +60,7 @@ cards["generation"] = Card(
     "digits",
     {"smoke": 0.2, "laptop": 13, "paper": None},
     COLUMNS,
+    settings=GenerationConfig,
 )
 
 

@@ -98,6 +98,7 @@ cards["inr_frequency"] = Card(
     "sines",
     {"smoke": 0.5, "laptop": None, "paper": None},
     COLUMNS,
+    settings=InrConfig,
 )
 
 

@@ -78,6 +78,7 @@ cards["intervals"] = Card(
     "digits_search, search_8x8",
     {"smoke": 0.5, "laptop": None, "paper": None},
     ("coverage", "coverage, spread over splits", "width"),
+    settings=IntervalsConfig,
 )
 
 

@@ -55,6 +55,7 @@ cards["layerwise"] = Card(
         *("agreement", "accuracy", "error of the worst layer", "error of the best layer"),
         *("accuracy after 0", "accuracy after 1", "accuracy after 5"),
     ),
+    settings=LayerwiseConfig,
 )
 
 

@@ -70,6 +70,7 @@ cards["losses"] = Card(
     "digits",
     {"smoke": 0.4, "laptop": 25, "paper": None},
     COLUMNS,
+    settings=LossesConfig,
 )
 
 

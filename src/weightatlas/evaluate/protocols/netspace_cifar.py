@@ -15,6 +15,7 @@ cards[BENCH] = Card(
     "netspace_cifar10",
     {"smoke": 1, "laptop": 45, "paper": None},
     one.COLUMNS,
+    settings=one.ReconstructConfig,
 )
 
 

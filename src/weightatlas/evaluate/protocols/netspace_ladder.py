@@ -72,6 +72,7 @@ cards[BENCH] = Card(
     "netspace_ladder",
     {"smoke": 0.6, "laptop": 25, "paper": None},
     COLUMNS,
+    settings=LadderConfig,
 )
 
 

@@ -71,6 +71,7 @@ cards[BENCH] = Card(
     "netspace_digits",
     {"smoke": 0.8, "laptop": 8, "paper": None},
     COLUMNS,
+    settings=OptimizeBench,
 )
 
 # Table I: Tiny-ImageNet test accuracy before and after latent optimization.

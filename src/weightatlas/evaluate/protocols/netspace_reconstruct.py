@@ -76,6 +76,7 @@ cards[BENCH] = Card(
     "netspace_digits",
     {"smoke": 0.4, "laptop": 15, "paper": None},
     COLUMNS,
+    settings=ReconstructConfig,
 )
 
 

@@ -78,6 +78,7 @@ cards[BENCH] = Card(
     "primitives (smoke), chairs (laptop; needs $WEIGHTATLAS_DATA)",
     {"smoke": 0.5, "laptop": None, "paper": None},
     COLUMNS,
+    settings=ShapesConfig,
 )
 
 

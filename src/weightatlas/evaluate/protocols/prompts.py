@@ -109,6 +109,7 @@ cards["prompts"] = Card(
     "digits",
     {"smoke": 0.4, "laptop": None, "paper": None},
     ("accuracy after 0", "accuracy after 1", "accuracy after 5", "accuracy after 25"),
+    settings=PromptsConfig,
 )
 
 

@@ -41,8 +41,8 @@ class Benches(Registry[list[Record]]):
             @wraps(function)
             def run(*arguments: Any, **options: Any) -> list[Record]:
                 changes = {key: value for key, value in options.items() if key not in _OWN}
-                if changes and inspect.Parameter.VAR_KEYWORD not in kinds:
-                    raise ConfigError(f"The bench '{name}' has no setting '{next(iter(changes))}'.")
+                if inspect.Parameter.VAR_KEYWORD not in kinds:
+                    _refuse_settings(name, changes)
                 before = _changes.set(changes)
                 try:
                     return function(*arguments, **options)
@@ -67,12 +67,18 @@ class Card:
         recipe: Zoo it works on.
         minutes: Tier -> wall time on two cores for three seeds, its zoo included; none if it is unknown.
         columns: Metrics of its printed table, in order.
+        settings: Class of its settings; none if it has none, or checks them itself.
+        lists: Settings that are lists, of which the command may name one value.
+        file: Name of its file in `presets/benches`, if not its own.
     """
 
     summary: str
     recipe: str
     minutes: dict[str, float | None]
     columns: tuple[str, ...] = ()
+    settings: type[Config] | None = None
+    lists: tuple[str, ...] = ()
+    file: str = ""
 
 
 cards: dict[str, Card] = {}
@@ -96,6 +102,29 @@ def settings_of(bench: str, tier: str, kind: type[S], changes: Mapping[str, Any]
     if tier not in tiers:
         raise ConfigError(f"The bench '{bench}' has no tier '{tier}'.", todo=f"Tiers: {', '.join(tiers)}.")
     return kind.build({**values, **(tiers[tier] or {}), **changes}, where=f"In the settings of '{bench}'.")
+
+
+def check_settings(bench: str, tier: str, changes: Mapping[str, Any]) -> None:
+    """Refuse what a bench would refuse as soon as it runs, without running it.
+
+    Args:
+        bench: Its name.
+        tier: Its size.
+        changes: Settings of the caller.
+
+    Raises:
+        ConfigError: A setting is unknown or has a wrong value.
+    """
+    card, arguments = cards[bench], inspect.signature(benches.get(bench)).parameters.values()
+    if card.settings is not None:
+        settings_of(card.file or bench, tier, card.settings, listed(changes, *card.lists))
+    elif all(argument.kind != inspect.Parameter.VAR_KEYWORD for argument in arguments):
+        _refuse_settings(bench, changes)
+
+
+def _refuse_settings(bench: str, changes: Mapping[str, Any]) -> None:
+    if changes:
+        raise ConfigError(f"The bench '{bench}' has no setting '{next(iter(changes))}'.")
 
 
 def listed(changes: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -90,6 +90,11 @@ cards["same_zoo"] = Card(
     "digits_search",
     {"smoke": 0.5, "laptop": None, "paper": None},
     tuple(f"{score} {name}" for name in ("test accuracy", "generalization gap") for score in NAMES[:3]),
+    settings=SameZooConfig,
+    lists=(
+        "methods",
+        "targets",
+    ),
 )
 
 

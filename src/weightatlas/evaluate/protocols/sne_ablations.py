@@ -85,6 +85,8 @@ cards[BENCH] = Card(
     "sines",
     {"smoke": 0.5, "laptop": None, "paper": None},
     COLUMNS,
+    settings=AblationsConfig,
+    lists=("only",),
 )
 
 

@@ -213,4 +213,6 @@ for _exhibit in EXHIBITS:
         _exhibit.recipe or "digits_mlp",
         {"smoke": 0.5, "laptop": None, "paper": None},
         _exhibit.columns,
+        settings=StructureConfig,
+        file="structure",
     )

@@ -81,6 +81,7 @@ cards["transfer"] = Card(
     "digits",
     {"smoke": 0.2, "laptop": None, "paper": None},
     ("accuracy after 0", "accuracy after 1", "accuracy after 5", "accuracy after 25"),
+    settings=TransferConfig,
 )
 
 
