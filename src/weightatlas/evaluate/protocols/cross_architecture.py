@@ -16,10 +16,7 @@ cards["cross_architecture"] = Card(
     {"smoke": 1.0, "laptop": None, "paper": None},
     ("tau", "coverage across"),
     settings=CrossConfig,
-    lists=(
-        "methods",
-        "networks",
-    ),
+    lists=("methods", "networks"),
 )
 
 

@@ -91,10 +91,7 @@ cards["same_zoo"] = Card(
     {"smoke": 0.5, "laptop": None, "paper": None},
     tuple(f"{score} {name}" for name in ("test accuracy", "generalization gap") for score in NAMES[:3]),
     settings=SameZooConfig,
-    lists=(
-        "methods",
-        "targets",
-    ),
+    lists=("methods", "targets"),
 )
 
 
