@@ -5,7 +5,8 @@ from html import escape
 
 from weightatlas.relate.tree import Edge, Tree
 
-_ROW, _STEP, _LEFT = 26, 190, 16
+_ROW, _STEP, _LEFT = 24, 36, 16
+_LETTER = 6.6  # width of a letter, about
 _LISTED = 20  # networks without relatives that text names one by one
 
 
@@ -44,9 +45,12 @@ def svg_of(tree: Tree, names: Sequence[str], title: str = "Family tree") -> str:
     """
     nodes = list(_walk(tree))
     place = {row: (_LEFT + depth * _STEP, 50 + _ROW * i) for i, (depth, row, _, _) in enumerate(nodes)}
-    width = _STEP * (max((depth for depth, *_ in nodes), default=0) + 2)
+    notes = {row: f"  {' + '.join(edge.changes)}" if edge else "" for _, row, edge, _ in nodes}
+    ends = [place[row][0] + 24 + _LETTER * len(names[row] + notes[row]) for row in place]
+    width, height = int(max([*ends, 300])), 70 + _ROW * len(nodes)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {70 + _ROW * len(nodes)}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" role="img" '
         f'font-family="sans-serif" font-size="12"><title>{escape(title)}</title>',
         f'<text x="{_LEFT}" y="24" font-size="16">{escape(title)}</text>',
     ]
@@ -56,7 +60,7 @@ def svg_of(tree: Tree, names: Sequence[str], title: str = "Family tree") -> str:
             parts.append(_line(place[edge.parent], (x, y), "#667"))
             if edge.second is not None:
                 parts.append(_line(place[edge.second], (x, y), "#b66"))
-        note = f"<tspan fill='#667'>  {escape(' + '.join(edge.changes))}</tspan>" if edge else ""
+        note = f"<tspan fill='#667'>{escape(notes[row])}</tspan>" if edge else ""
         parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{"#247" if edge else "#c60"}"/>')
         parts.append(f'<text x="{x + 9}" y="{y + 4}">{escape(names[row])}{note}</text>')
     return "\n".join([*parts, "</svg>"])
