@@ -200,5 +200,5 @@ def test_a_file_is_followed_to_its_outputs(tmp_path):
     graph = helper.make_graph(nodes, "g", [value("x", 1, [1, 12])], [value("y", 1, [1, 10])], tensors)
     onnx.save(helper.make_model(graph, ir_version=8), str(tmp_path / "mlp.onnx"))
     stored = read_checkpoint(tmp_path / "mlp.onnx").network
-    assert (stored.graph[-1].op, stored.graph[-1].attributes) == ("Output", {"inputs": ["x"]})
+    assert (stored.graph[-1].op, stored.graph[-1].attributes) == ("Output", {"inputs": ["x"], "batch": 1})
     assert infer(stored.tensors, graph=stored.graph).spec.groups == (32, 32)

@@ -70,6 +70,12 @@ def test_constant_targets(attributes, kept):
     assert keeps_batch(step, (step,), 4) is kept
 
 
+def test_a_target_that_begins_with_the_number_of_inputs_keeps_them_apart():
+    step = op("Reshape", "a target", "b", shape=[8, -1])
+    ends = [Operation(op="Output", inputs=("b",), attributes={"batch": batch}) for batch in (8, 2)]
+    assert [keeps_batch(step, (step, end), 4) for end in ends] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("made", "kept"),
     [

@@ -31,7 +31,8 @@ def keeps_batch(step: Operation, graph: Sequence[Operation], channels: int) -> b
     if shape[0] == 0:
         return not step.attributes.get("allowzero")
     if shape[0] > 0:
-        return shape[0] == 1 or shape[0] % channels != 0
+        batch = graph[-1].attributes.get("batch") if graph else None
+        return shape[0] in (1, batch) or shape[0] % channels != 0
     # Rows of (batch * channels, positions) have to be sorted back by another reshape.
     return [other for other in graph if other.op == "Reshape"][-1] is step
 

@@ -56,7 +56,7 @@ class Operation(Config):
     Args:
         op: Its kind, in the words of the format ("Conv", "Gemm", "Relu", "BatchNormalization", "Dense", ...);
             the last one of an ONNX graph is "Output" and reads what the graph returns; its attribute
-            "inputs" names what the graph is given.
+            "inputs" names what the graph is given, "batch" says how many at once if that is fixed.
         name: Its name in the file.
         inputs: Names of values and tensors it reads; tensors by their name in `StoredNetwork.tensors`.
         outputs: Names of the values it makes.

@@ -42,9 +42,11 @@ def read_onnx(
     graph, metadata = _parse(path)
     stored: dict[str, Any] = {}
     kept_inside = {text(tensor.name) for tensor in graph.initializer}
-    given = [name for value in graph.input if (name := text(value.name)) not in kept_inside]
+    given = {text(value.name): value for value in graph.input if text(value.name) not in kept_inside}
     returned = tuple(text(value.name) for value in graph.output)
-    ends = Operation(op="Output", inputs=returned, attributes={"inputs": given})
+    ends = Operation(
+        op="Output", inputs=returned, attributes={"inputs": list(given), **_batch(given.values())}
+    )
     operations = (*_collect(graph, stored, {}, ""), ends)
     reader = Initializers(path, stored)
     used = [name for step in operations for name in step.inputs if name in stored]
@@ -63,6 +65,14 @@ def read_onnx(
             f"{len(left)} constants are no weights (shapes, scales, indices): {', '.join(left[:5])}."
         )
     return kept, operations, metadata, notes, tuple(reader.beside)
+
+
+def _batch(inputs: Iterable[Any]) -> dict[str, int]:
+    """Note how many inputs the graph takes at once, if it is made for one number of them."""
+    firsts = {
+        value.type.tensor_type.shape.dim[0].dim_value for value in inputs if value.type.tensor_type.shape.dim
+    }
+    return {"batch": first} if len(firsts) == 1 and (first := firsts.pop()) > 0 else {}
 
 
 def _users(operations: Iterable[Operation]) -> dict[str, list[tuple[str, int]]]:
