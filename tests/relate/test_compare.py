@@ -3,15 +3,17 @@
 import pytest
 import torch
 from scipy.stats import kstest
+from torch import nn
 
 from tests.relate.small import NULL, drifted, mlp, networks, resnet
-from tests.relate.test_tensorwise import recurrent, rows
+from tests.relate.test_tensorwise import recurrent, rows, sines, stacked
 from weightatlas.errors import DataError
 from weightatlas.relate import family
 from weightatlas.relate.calibrate import falling, stranger_scores
 from weightatlas.relate.compare import compare
 from weightatlas.relate.null import Null
 from weightatlas.symmetry.permutation import permute, sample
+from weightatlas.symmetry.verify import spec_of
 from weightatlas.weights.infer import infer
 from weightatlas.weights.spec import NetworkSpec
 
@@ -107,6 +109,43 @@ def test_networks_without_a_graph_can_be_compared():
     moved = family.permuted(family.rescaled(row(BASE), SPEC), SPEC)[0]
     assert compare(BASE, moved, bare, null=NULL).verdict == "permuted + rescaled"
     assert compare(BASE, OTHER, bare, null=NULL).state == "independent"
+
+
+def test_units_that_keep_what_they_hold_are_no_kinship():
+    """A layer that reads the stream it adds to has its diagonal in the same places of all networks."""
+    spec = spec_of(Stream(), (12,))
+    values = networks(spec, 3)
+    for name in ("first.weight", "second.weight"):
+        values[:, spec.slices[name]] += 1.5 * torch.eye(20).flatten()
+    assert spec.groups == (20,)
+    assert {compare(values[0], other, spec, null=NULL).state for other in values[1:]} == {"independent"}
+    moved = family.permuted(drifted(values[:1]), spec)[0]
+    assert compare(values[0], moved, spec, null=NULL).verdict == "permuted + fine-tuned"
+
+
+class Stream(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Linear(12, 20), nn.Linear(20, 5)
+        self.first, self.second = nn.Linear(20, 20), nn.Linear(20, 20)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = x + self.first(x).relu()
+        x = x + self.second(x).relu()
+        return self.head(x)
+
+
+def test_tables_of_positions_are_no_kinship():
+    def make(draw):
+        shapes = {"embed": (50, 24), "l1": (24, 24), "l2": (24, 24), "head": (9, 24)}
+        drawn = {f"{name}.weight": torch.randn(shape, generator=draw) for name, shape in shapes.items()}
+        return {"embed_positions.weight": sines(400, 24), **drawn}
+
+    values, spec = stacked(make, 3)
+    assert spec.groups == (24,)
+    assert {compare(values[0], other, spec, null=NULL).state for other in values[1:]} == {"independent"}
+    assert compare(values[0], drifted(values[0]), spec, null=NULL).verdict == "fine-tuned"
 
 
 def test_what_cannot_be_compared_is_undecided():

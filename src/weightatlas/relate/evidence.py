@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from weightatlas.relate.align import Aligned, Slab, align, slab, slabs_of
+from weightatlas.relate.align import Aligned, Slab, align, flipped, slab, slabs_of
+from weightatlas.relate.tensorwise import smooth
 from weightatlas.runtime import generator_of
+from weightatlas.symmetry.permutation import Permutations, permute
 from weightatlas.weights.spec import NetworkSpec
+
+_EQUAL = 1e-5  # how far from one cosines of equal units may be in float32
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,8 @@ def evidence(
     """Compare one network with several, in the stored order and after matching.
 
     Matching makes strangers alike too. How much is measured for each pair: the network's weights are
-    scrambled and put through the same matching.
+    scrambled and put through the same matching. What all networks have in the same places is left out:
+    what units read of themselves, and tables of positions.
 
     Args:
         values: Bodies of canonical networks as rows.
@@ -147,11 +152,77 @@ def evidence(
         spec: Their layout.
         flips: The layout with a graph that says which signs are free.
     """
-    both = align(torch.cat([values, scrambled(values, spec)]), reference, spec, flips)
+    own, bare = without_self(reference[None], spec)[0], without_self(values, spec)
+    bare = _without_tables(bare, own, spec)
+    both = align(torch.cat([bare, scrambled(bare, spec)]), own, spec, flips)
     aligned, strangers = both.rows(slice(len(values))), both.values[len(values) :]
-    return Evidence(
-        stored_order(values, reference, spec),
-        likeness(aligned.values, reference, spec),
-        likeness(strangers, reference, spec),
-        aligned,
-    )
+    found = stored_order(bare, own, spec), likeness(aligned.values, own, spec), likeness(strangers, own, spec)
+    if bare is not values:
+        aligned.values = placed(values, aligned.perms, aligned.signs, spec)
+    return Evidence(*found, aligned)
+
+
+def placed(
+    values: Float[Tensor, "networks params"],
+    perms: Permutations,
+    signs: tuple[Tensor, ...],
+    spec: NetworkSpec,
+) -> Float[Tensor, "networks params"]:
+    """Permute networks, then flip signs.
+
+    Args:
+        values: Networks as rows.
+        perms: One tensor per group; none leaves the order.
+        signs: 1 or -1 per member, one tensor per group.
+        spec: Their layout.
+    """
+    values = permute(values, perms, spec) if perms else values
+    for group, sign in enumerate(signs):
+        if bool((sign < 0).any()):
+            values = flipped(values, spec, group, sign.to(values))
+    return values
+
+
+def without_self(
+    values: Float[Tensor, "networks params"], spec: NetworkSpec
+) -> Float[Tensor, "networks params"]:
+    """Set to zero what units read of themselves: it stands in the same places of all networks.
+
+    Args:
+        values: Networks as rows.
+        spec: Their layout.
+    """
+    places = _selves(spec)
+    if not len(places):
+        return values
+    result = values.clone()
+    result[:, places] = 0
+    return result
+
+
+@lru_cache(maxsize=256)
+def _selves(spec: NetworkSpec) -> Int[Tensor, " places"]:
+    """Diagonals of weights that read the group they write: residual layers without a layer inside."""
+    found = [torch.zeros(0, dtype=torch.int64)]
+    for tensor, start in zip(spec.tensors, spec.offsets, strict=True):
+        if len(tensor.shape) < 2 or tensor.role != "weight" or tensor.axes[0] != tensor.axes[1]:
+            continue
+        if len(tensor.axes[0]) == 1 and tensor.axes[0][0].group is not None:
+            places = torch.arange(start, start + tensor.size).view(tensor.shape)
+            found.append(places.diagonal(dim1=0, dim2=1).flatten())
+    return torch.cat(found)
+
+
+def _without_tables(
+    values: Float[Tensor, "networks params"], reference: Float[Tensor, " params"], spec: NetworkSpec
+) -> Float[Tensor, "networks params"]:
+    """Set to zero tables that are equal up to scales of units, as sines of positions: all have them."""
+    result = values
+    for where in (where for slabs in incoming(spec) for where in slabs):
+        first, second = units(reference[None], spec, where), units(values, spec, where)
+        equal = ((first * second).sum(dim=2) > 1 - _EQUAL).all(dim=1)
+        if bool(equal.any()) and bool(smooth(first) | smooth(first.transpose(1, 2))):
+            start = spec.offsets[where.tensor]
+            result = values.clone() if result is values else result
+            result[equal, start : start + spec.tensors[where.tensor].size] = 0
+    return result

@@ -6,10 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightatlas.relate.align import flipped
 from weightatlas.relate.canonical import Canonical, body_of
-from weightatlas.relate.evidence import Evidence, likeness
-from weightatlas.symmetry.permutation import Permutations, permute
+from weightatlas.relate.evidence import Evidence, likeness, placed
+from weightatlas.symmetry.permutation import Permutations
 from weightatlas.symmetry.signs import rescale
 from weightatlas.weights.spec import NetworkSpec
 
@@ -70,8 +69,8 @@ def pair_of(
     if not moved:
         perms = tuple(torch.arange(perm.shape[1])[None] for perm in perms)
         signs = tuple(torch.ones_like(sign) for sign in signs)
-    plain = _moved(second.folded, second.spec, perms, signs)
-    balanced = _moved(second.values, second.spec, perms, signs)
+    plain = placed(second.folded, perms, signs, second.spec)
+    balanced = placed(second.values, perms, signs, second.spec)
     same = specs[0].layout_id == specs[1].layout_id
     undone = balanced
     if same:
@@ -85,7 +84,7 @@ def pair_of(
         return Pair(first.folded[0], undone[0], first.spec, _renumbered(perms), True, True)
     if not same:
         return _bodies(raw, specs, perms, signs, moved)
-    moved_raw = _moved(raw[1][None], specs[1], perms, signs)[0]
+    moved_raw = placed(raw[1][None], perms, signs, specs[1])[0]
     return Pair(raw[0], moved_raw, specs[0], _renumbered(perms), flips > _FLIPPED, True)
 
 
@@ -98,18 +97,9 @@ def _bodies(
 ) -> Pair:
     """Pair networks whose heads have other shapes."""
     (body, keep), (_, other) = (body_of(spec) for spec in specs)
-    second = _moved(raw[1][None], specs[1], perms, signs)[0]
+    second = placed(raw[1][None], perms, signs, specs[1])[0]
     flips = _share_flipped(signs) > _FLIPPED
     return Pair(raw[0][keep], second[other], body, moved and _renumbered(perms), flips, False)
-
-
-def _moved(values: Tensor, spec: NetworkSpec, perms: Permutations, signs: tuple[Tensor, ...]) -> Tensor:
-    """Permute, then flip signs."""
-    values = permute(values, perms, spec) if perms else values
-    for group, sign in enumerate(signs):
-        if bool((sign < 0).any()):
-            values = flipped(values, spec, group, sign.to(values))
-    return values
 
 
 def _distance(first: Tensor, second: Tensor) -> float:

@@ -16,6 +16,7 @@ _CAUTION = 2.0  # heads, gates and residual streams tie units together: sums var
 _WHOLE = 0.5  # share of weights that are equal to the bit, from which no test is needed
 _ORDERED = 3.5  # standardized likeness of neighbours from which the order of an axis has a meaning
 _SMOOTH = 0.2  # how much more alike neighbours are in tables
+_ORDERLY = 4  # members an order needs
 _FLAT = 1e-6  # variance of cosines below which members cannot be told apart
 _CHUNK = 20_000_000  # numbers worked on at once
 
@@ -94,11 +95,11 @@ def _evidence(values: Tensor, reference: Tensor, spec: NetworkSpec) -> tuple[Ten
         cosines.append(torch.where(equal[-1], 1.0, excess))
         if index in _tested(spec):
             turned = first.transpose(1, 2).flatten(2), second.transpose(1, 2).flatten(2)
-            (hidden, smooth), (own_hidden, _) = _hidden(second, blocks), _hidden(first, blocks)
-            hidden = hidden & own_hidden
             both = torch.minimum(z, _likeness(*turned, blocks[1])[0])
+            hidden = _hidden(first, blocks) & _hidden(second, blocks)
             scores.append(torch.where(equal[-1] | ~hidden, 0.0, both))
-            copied += (equal[-1] & hidden & ~smooth) * (spec.tensors[index].size / total)
+            table = smooth(first.flatten(2), blocks[0]) | smooth(turned[0], blocks[1])
+            copied += (equal[-1] & hidden & ~table) * (spec.tensors[index].size / total)
     if not weights:
         return copied + 1, copied, copied
     share = torch.tensor([spec.tensors[index].size / total for index in weights], dtype=torch.float64)
@@ -164,35 +165,44 @@ def _without_self(
 
 def _hidden(
     block: Float[Tensor, "networks made read rest"], blocks: tuple[int, int]
-) -> tuple[Bool[Tensor, " networks"], Bool[Tensor, " networks"]]:
-    """Tell whether one of both axes can run over hidden units, and whether any has a smooth order."""
+) -> Bool[Tensor, " networks"]:
+    """Tell whether one of both axes can run over hidden units."""
     turned = block.transpose(1, 2)
-    found = [_order(x.flatten(2), count) for x, count in zip((block, turned), blocks, strict=True)]
-    return found[0][0] | found[1][0], found[0][1] | found[1][1]
+    return _nameless(block.flatten(2), blocks[0]) | _nameless(turned.flatten(2), blocks[1])
 
 
-def _order(
-    block: Float[Tensor, "networks members read"], blocks: int
-) -> tuple[Bool[Tensor, " networks"], Bool[Tensor, " networks"]]:
-    """Tell whether members differ but stand in no order, and whether neighbours are far more alike.
+def _nameless(block: Float[Tensor, "networks members read"], blocks: int) -> Bool[Tensor, " networks"]:
+    """Tell whether members differ but stand in no order, as hidden units do."""
+    matrix, mean, spread = _self_likeness(block, blocks)
+    size = matrix.shape[2]
+    found = (spread.mean(dim=1) > _FLAT) | (size < _ORDERLY)
+    for lag in (1, 2) if size >= _ORDERLY else ():
+        near = (matrix.diagonal(lag, 2, 3) - mean).sum(dim=(1, 2))
+        found &= near <= _ORDERED * (spread.sum(dim=1) * (size - lag)).sqrt()
+    return found
 
-    Hidden units stand in no order. Frequencies, positions and time steps do: neighbours are more alike than
-    others, a little after training on what has an order, and much in tables.
+
+def smooth(block: Float[Tensor, "networks members read"], blocks: int = 1) -> Bool[Tensor, " networks"]:
+    """Tell whether neighbours are far more alike than other members, as in tables of sines.
+
+    Training on inputs that have an order makes neighbours a little more alike, not that much.
+
+    Args:
+        block: What every member reads.
+        blocks: Runs of members that differ in kind.
     """
+    matrix, mean, _ = _self_likeness(block, blocks)
+    lags = (1, 2) if matrix.shape[2] >= _ORDERLY else ()
+    near = [(matrix.diagonal(lag, 2, 3) - mean).mean(dim=(1, 2)) > _SMOOTH for lag in lags]
+    return torch.stack([torch.zeros(len(block), dtype=torch.bool), *near]).any(dim=0)
+
+
+def _self_likeness(block: Tensor, blocks: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cosines of all pairs of members, and mean and variance of those of different ones."""
     units = _units(block, blocks)
     matrix = units @ units.transpose(2, 3)
-    size = matrix.shape[2]
-    if size < 4:
-        return torch.ones(len(block), dtype=torch.bool), torch.zeros(len(block), dtype=torch.bool)
-    others = matrix[..., ~torch.eye(size, dtype=torch.bool)]
-    mean, spread = others.mean(dim=2, keepdim=True), others.var(dim=2, correction=0)
-    nameless = spread.mean(dim=1) > _FLAT
-    smooth = torch.zeros_like(nameless)
-    for lag in (1, 2):
-        near = matrix.diagonal(lag, 2, 3) - mean
-        nameless &= near.sum(dim=(1, 2)) <= _ORDERED * (spread.sum(dim=1) * (size - lag)).sqrt()
-        smooth |= near.mean(dim=(1, 2)) > _SMOOTH
-    return nameless, smooth
+    others = matrix[..., ~torch.eye(matrix.shape[2], dtype=torch.bool)]
+    return matrix, others.mean(dim=2, keepdim=True), others.var(dim=2, correction=0)
 
 
 @lru_cache(maxsize=256)
