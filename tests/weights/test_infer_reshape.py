@@ -8,7 +8,7 @@ from torch import nn
 from weightatlas.symmetry.verify import verify
 from weightatlas.weights.files import Operation
 from weightatlas.weights.infer import infer
-from weightatlas.weights.infer_reshape import keeps_batch
+from weightatlas.weights.infer_reshape import Reshapes
 
 
 def op(kind: str, inputs: str, output: str = "", **attributes) -> Operation:
@@ -67,13 +67,13 @@ def test_positions_read_channel_by_channel_are_no_flatten(attributes):
 )
 def test_constant_targets(attributes, kept):
     step = op("Reshape", "a target", "b", **attributes)
-    assert keeps_batch(step, (step,), 4) is kept
+    assert Reshapes((step,)).keeps_batch(step, 4) is kept
 
 
 def test_a_target_that_begins_with_the_number_of_inputs_keeps_them_apart():
     step = op("Reshape", "a target", "b", shape=[8, -1])
     ends = [Operation(op="Output", inputs=("b",), attributes={"batch": batch}) for batch in (8, 2)]
-    assert [keeps_batch(step, (step, end), 4) for end in ends] == [True, False]
+    assert [Reshapes((step, end)).keeps_batch(step, 4) for end in ends] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,21 @@ def test_a_target_that_begins_with_the_number_of_inputs_keeps_them_apart():
 )
 def test_computed_targets_are_followed_to_the_batch(made, kept):
     step = op("Reshape", "a target", "b")
-    assert keeps_batch(step, (op("Shape", "a", "s"), *made, step), 4) is kept
+    assert Reshapes((op("Shape", "a", "s"), *made, step)).keeps_batch(step, 4) is kept
+
+
+def test_a_graph_of_many_reshapes_is_followed_once():
+    class Counted(tuple):
+        passes = 0
+
+        def __iter__(self):
+            Counted.passes += 1
+            return super().__iter__()
+
+    steps = [op("Reshape", "1 target", f"{i + 1}", shape=[-1, 9]) for i in range(1, 100)]
+    graph = Counted((op("Conv", "x conv.weight", "1"), *steps, op("Output", "100")))
+    infer({"conv.weight": (4, 1, 3, 3)}, graph=graph)
+    few = Counted.passes
+    Counted.passes = 0
+    infer({"conv.weight": (4, 1, 3, 3)}, graph=Counted((graph[0], *steps[:9], op("Output", "10"))))
+    assert few == Counted.passes

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from weightatlas.weights.axes import Line, fix, fresh, length, stretch, unify
 from weightatlas.weights.files.checkpoint import Operation
 from weightatlas.weights.infer_layers import Guess, Unit
-from weightatlas.weights.infer_reshape import keeps_batch
+from weightatlas.weights.infer_reshape import Reshapes
 from weightatlas.weights.spec import Role
 
 _SAME = {
@@ -70,7 +70,7 @@ class GraphReader:
         self.order: list[tuple[str, int]] = []
         self.guesses: list[Guess] = []
         self.units: list[Unit] = []
-        self.graph = graph
+        self.graph, self.reshapes = graph, Reshapes(graph)
         given = graph[-1].attributes.get("inputs", ()) if graph else ()
         self.streams: dict[str, Stream] = {name: Stream(None) for name in given}
         if any(step.op in _NESTED for step in graph):
@@ -216,7 +216,7 @@ class GraphReader:
         if step.op == "Flatten" and step.attributes.get("axis", 1) != 1:
             raise Refused("it flattens other axes")
         channels = length(x.line) if step.op == "Reshape" and x.line is not None and x.spatial else 0
-        if channels and not keeps_batch(step, self.graph, channels):
+        if channels and not self.reshapes.keeps_batch(step, channels):
             raise Refused("channels are reshaped in an unknown way")
         return x._replace(flat=True) if x.spatial else self._kept(step, x)
 
