@@ -1,11 +1,13 @@
 """All pairs, by matched units or tensor by tensor."""
 
+import pytest
 import torch
 
 from tests.relate.small import NULL, drifted, mlp, networks
 from tests.relate.test_tensorwise import recurrent, rows
 from weightatlas.relate import family
 from weightatlas.relate.kinship import MatchedUnits, StoredTensors, kinship_of
+from weightatlas.relate.tree import family_tree
 
 SPEC = mlp()
 
@@ -33,3 +35,15 @@ def test_tensors_are_compared_elsewhere_and_copies_are_kin_however_small():
     assert not found.pair(0, 2).permuted
     tiny, spec = rows(lambda seed: torch.nn.Linear(3, 2), 2)
     assert kinship_of(tiny[[0, 1, 0]], spec, NULL).p[0].tolist() == [1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("make", [lambda: (networks(SPEC, 3), SPEC), lambda: rows(recurrent, 3)])
+def test_networks_that_are_not_finite_are_nobodys_kin(make):
+    values, spec = make()
+    values = torch.cat([values, drifted(values[:1])])
+    values[1, 0] = torch.nan
+    found = kinship_of(values, spec, NULL)
+    assert found.p[0, 3] < 1e-4
+    assert found.p[1].tolist() == [1.0] * 4
+    tree = family_tree(values, spec, NULL)
+    assert (tree.arcs | {(0, 3), (3, 0)}, 1 in tree.roots) == ({(0, 3), (3, 0)}, True)

@@ -21,6 +21,14 @@ def test_relatives_come_first():
         search(values[0] / 0, values, SPEC, null=NULL)
 
 
+def test_networks_that_are_not_finite_come_last():
+    values = networks(SPEC, 4)
+    values[2, 5] = torch.nan
+    found = search(values[1], values, SPEC, null=NULL)
+    assert (found[0].row, found[-1].row) == (1, 2)
+    assert (found[-1].score, found[-1].p_value) == (None, 1.0)
+
+
 def test_duplicates_are_grouped_by_kind():
     values = networks(SPEC, 6)
     values[3] = values[0]

@@ -159,7 +159,7 @@ def judge(
         return Relation("independent", **numbers)
     if joint > RELATED:
         return Relation("undecided", why="The units are more alike than those of most strangers.", **numbers)
-    pair = pair_of(raw, specs, forms, found, row)
+    pair = pair_of(raw, specs, forms, found.aligned.rows(slice(row, row + 1)))
     changes = _changes(pair, raw, specs)
     state = "related" if changes.names else "identical"
     return Relation(state, changes.names, changes.direction, changes.why, **numbers, facts=changes.facts)

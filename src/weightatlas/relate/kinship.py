@@ -1,7 +1,6 @@
 """How alike all pairs of some networks are: by matched units, or tensor by tensor in the stored order."""
 
 from abc import ABC, abstractmethod
-from functools import lru_cache
 from typing import final
 
 import numpy as np
@@ -9,13 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from weightatlas.relate.align import Aligned
 from weightatlas.relate.canonical import Canonical, body_of, canonical_form
-from weightatlas.relate.compare import comparable
-from weightatlas.relate.evidence import Evidence, evidence
+from weightatlas.relate.compare import RELATED, comparable
+from weightatlas.relate.evidence import evidence, placed
 from weightatlas.relate.null import Null, p_values, score_of
 from weightatlas.relate.pair import Pair, pair_of
 from weightatlas.relate.tensorwise import tensor_evidence
-from weightatlas.symmetry.permutation import permute
+from weightatlas.symmetry.permutation import Permutations, permute
 from weightatlas.weights.spec import NetworkSpec
 
 _CLOSER = 1.02  # how much larger the squared difference in the stored order may be than after matching
@@ -31,12 +31,13 @@ class Kinship(ABC):
 
     def __init__(self, values: Float[Tensor, "networks params"], spec: NetworkSpec) -> None:
         self.values, self.spec = values, spec
+        self.finite = torch.isfinite(values).all(dim=1)
         self.p = np.ones((len(values), len(values)))
         self.scores = np.full((len(values), len(values)), -np.inf)
 
     @abstractmethod
     def pair(self, first: int, second: int) -> Pair:
-        """Put two networks into the frame of the one with the smaller row.
+        """Put two relatives into the frame of the one with the smaller row.
 
         Args:
             first: A row.
@@ -58,9 +59,14 @@ class Kinship(ABC):
         """
 
     def _keep(self, row: int, p: Tensor, scores: Tensor) -> None:
-        """Note what was found of one row and all later ones; copies are kin, however small they are."""
+        """Note what was found of one row and all later ones; copies are kin, however small they are.
+
+        Of networks that are not finite nothing is known.
+        """
         copies = (self.values[row + 1 :] == self.values[row]).all(dim=1)
-        p = torch.where(copies, 0.0, p)
+        known = self.finite[row + 1 :] & self.finite[row]
+        p = torch.where(copies, 0.0, torch.where(known, p, 1.0))
+        scores = torch.where(known, scores, -torch.inf)
         self.p[row, row + 1 :] = self.p[row + 1 :, row] = p.numpy()
         self.scores[row, row + 1 :] = self.scores[row + 1 :, row] = scores.numpy()
 
@@ -77,7 +83,8 @@ def kinship_of(values: Float[Tensor, "networks params"], spec: NetworkSpec, null
         spec: Their layout.
         null: What strangers look like after matching.
     """
-    form = canonical_form(values, spec)
+    finite = torch.isfinite(values).all(dim=1, keepdim=True)
+    form = canonical_form(torch.where(finite, values, 0.0), spec)
     return MatchedUnits(values, spec, form, null) if comparable(form, form) else StoredTensors(values, spec)
 
 
@@ -88,7 +95,7 @@ class MatchedUnits(Kinship):
     Args:
         values: Networks as rows.
         spec: Their layout.
-        form: The same in canonical form.
+        form: The same in canonical form; networks that are not finite as zeros.
         null: What strangers look like.
     """
 
@@ -98,22 +105,26 @@ class MatchedUnits(Kinship):
         super().__init__(values, spec)
         self.form = form
         self.flips = form.spec if spec.graph is not None else None
-        self.found: dict[int, Evidence] = {}
+        self.ways: dict[tuple[int, int], tuple[Permutations, tuple[Tensor, ...]]] = {}
         bodies = form.bodies
         for row in range(len(bodies) - 1):
             found = evidence(bodies[row + 1 :], bodies[row], form.body, self.flips)
             self._keep(row, p_values(found, null)[0], score_of(found))
-            self.found[row] = found
+            for other in np.flatnonzero(self.p[row, row + 1 :] <= RELATED).tolist():
+                way = found.aligned.rows(slice(other, other + 1))
+                copied = (tuple(x.clone() for x in each) for each in (way.perms, way.signs))
+                self.ways[row, row + 1 + other] = next(copied), next(copied)
 
     def pair(self, first: int, second: int) -> Pair:
         low, high = min(first, second), max(first, second)
         forms = self._one(low), self._one(high)
         raw = self.values[low], self.values[high]
-        matched = pair_of(raw, (self.spec, self.spec), forms, self.found[low], high - low - 1)
+        perms, signs = self.ways[low, high]
+        aligned = Aligned(placed(forms[1].bodies, perms, signs, self.form.body), perms, signs)
+        matched = pair_of(raw, (self.spec, self.spec), forms, aligned)
         stored = self._stored(low, high)
         return stored if _closer(stored, matched) else matched
 
-    @lru_cache(maxsize=4096)  # noqa: B019 (lives as long as one tree is built)
     def _one(self, row: int) -> Canonical:
         form, rows = self.form, slice(row, row + 1)
         factors = tuple(factor[rows] for factor in form.factors)

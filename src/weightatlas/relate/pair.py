@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from weightatlas.relate.align import Aligned
 from weightatlas.relate.canonical import Canonical, body_of
-from weightatlas.relate.evidence import Evidence, likeness, placed
+from weightatlas.relate.evidence import likeness, placed
 from weightatlas.symmetry.permutation import Permutations
 from weightatlas.symmetry.signs import rescale
 from weightatlas.weights.spec import NetworkSpec
@@ -47,8 +48,7 @@ def pair_of(
     raw: tuple[Float[Tensor, " params"], Float[Tensor, " params"]],
     specs: tuple[NetworkSpec, NetworkSpec],
     forms: tuple[Canonical, Canonical],
-    found: Evidence,
-    row: int = 0,
+    aligned: Aligned,
 ) -> Pair:
     """Put a network into the frame of another.
 
@@ -56,16 +56,13 @@ def pair_of(
         raw: Both networks as they were stored.
         specs: Their layouts; they may differ in the head.
         forms: Both in canonical form, of one network each.
-        found: Evidence with the first network's body as reference.
-        row: Which network of the evidence the second one is.
+        aligned: The second's body in the order of the first's.
     """
     first, second = forms
     reference, stored = first.bodies[0], second.bodies
-    matched = found.aligned.values[row : row + 1]
+    matched, perms, signs = aligned.values, aligned.perms, aligned.signs
     gain = float(likeness(matched, reference, first.body) - likeness(stored, reference, first.body))
     moved = gain > _MOVED * abs(float(likeness(matched, reference, first.body)))
-    perms = tuple(perm[row : row + 1] for perm in found.aligned.perms)
-    signs = tuple(sign[row : row + 1] for sign in found.aligned.signs)
     if not moved:
         perms = tuple(torch.arange(perm.shape[1])[None] for perm in perms)
         signs = tuple(torch.ones_like(sign) for sign in signs)

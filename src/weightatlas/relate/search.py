@@ -46,7 +46,7 @@ def search(
     encoder: Encoder | None = None,
     null: Null | None = None,
 ) -> list[Neighbor]:
-    """Find the networks nearest to one, relatives first.
+    """Find the networks nearest to one, relatives first; networks that are not finite come last.
 
     Relatives are ranked by likeness of aligned weights; the others by distance of embeddings if there is an
     encoder, else by likeness too.
@@ -64,21 +64,25 @@ def search(
     """
     if not bool(torch.isfinite(like).all()):
         raise DataError("The network to look for holds NaN or infinite values.")
-    form = canonical_form(torch.cat([like[None].float(), values.float()]), spec)
+    finite = torch.isfinite(values).all(dim=1)
+    clean = torch.where(finite[:, None], values, 0.0)
+    form = canonical_form(torch.cat([like[None].float(), clean.float()]), spec)
     if comparable(form, form):
         flips = form.spec if spec.graph is not None else None
         found = evidence(form.bodies[1:], form.bodies[0], form.body, flips)
         scores, near = score_of(found).double().numpy(), found.matched.double().numpy()
         p = p_values(found, null or Null.default())[0].numpy()
     else:
-        tensors = tensor_evidence(values.float(), like.float(), spec)
+        tensors = tensor_evidence(clean.float(), like.float(), spec)
         scores = near = tensors.score.numpy()
         p = tensors.p_value.numpy()
+    scores = np.where(finite, scores, np.nan)
+    near, p = np.where(finite, near, -np.inf), np.where(finite, p, 1.0)
     p = np.where((values == like).all(dim=1), 0.0, np.minimum(p * len(values), 1.0))
     far = np.full(len(values), np.nan)
     if encoder is not None:
-        embedded = encoder.embed(batch_of(torch.cat([like[None], values]), spec)).double()
-        far = (embedded[1:] - embedded[0]).norm(dim=1).numpy()
+        embedded = encoder.embed(batch_of(torch.cat([like[None], clean]), spec)).double()
+        far = np.where(finite, (embedded[1:] - embedded[0]).norm(dim=1).numpy(), np.inf)
     kin = p <= RELATED
     order = np.lexsort((-near, np.nan_to_num(far) * ~kin, ~kin))[:top]
     return [
@@ -88,7 +92,7 @@ def search(
 
 
 def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return value if np.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -140,10 +144,11 @@ def _distances(values: Tensor, spec: NetworkSpec) -> np.ndarray:
     from weightatlas.relate.align import align
 
     form, count = canonical_form(values, spec), len(values)
+    sizes = form.values.abs().sort(dim=1).values
     found = np.full((count, count), np.inf)
     flips = form.spec if spec.graph is not None else None
     for row in range(count - 1):
-        near = _candidates(form.values[row + 1 :], form.values[row])
+        near = _candidates(sizes[row + 1 :], sizes[row])
         if len(near):
             one = form.values[row].double()
             aligned = align(form.values[row + 1 :][near], form.values[row], form.spec, flips).values.double()
@@ -153,8 +158,8 @@ def _distances(values: Tensor, spec: NetworkSpec) -> np.ndarray:
 
 
 def _candidates(values: Tensor, one: Tensor) -> Tensor:
-    """Rows whose sorted sizes are close to those of one network: all that copies can be."""
-    first, second = values.abs().sort(dim=1).values.double(), one.abs().sort().values.double()
+    """Rows of sorted sizes that are close to those of one network: all that copies can be."""
+    first, second = values.double(), one.double()
     far = (first - second).square().sum(dim=1) / second.square().sum().clamp_min(1e-30)
     return (far <= _NEAR).nonzero().flatten()
 
