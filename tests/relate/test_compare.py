@@ -65,6 +65,10 @@ def test_long_training_that_moves_layers_unequally_is_no_merge():
     assert compare(BASE, far, SPEC, null=NULL).changes == ("fine-tuned",)
 
 
+def test_copies_that_were_trained_a_little_are_not_identical():
+    assert compare(BASE, drifted(BASE, 1e-5), SPEC, null=NULL).verdict == "fine-tuned"
+
+
 @pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8", "int4 per row"])
 def test_precisions_are_told_apart(precision):
     found = compare(BASE, family.quantized(row(BASE), SPEC, precision)[0], SPEC, null=NULL)

@@ -15,7 +15,8 @@ Direction = Literal["first to second", "second to first"]
 
 _SPARSER = 0.02  # additional share of zeros that counts as pruning
 _HEAD = 0.4  # cosine of heads, relative to that of bodies, below which a head counts as replaced
-_EXACT = 2e-4  # relative difference that float32 arithmetic explains
+_EXACT = 2e-4  # relative difference that undoing scales in float32 explains
+_SAME = 1e-6  # the same of numbers as they were stored
 _MERGED = (0.3, 0.8)  # share of a parent that is left in an average with another network
 _EVEN = 0.1  # largest deviation of this share over layers: training moves layers unequally far
 _WHOLE = 0.75  # share of an average, at least, that is in its parent
@@ -93,7 +94,7 @@ def _soft(
     blocks = [kept[start:stop].nonzero().flatten() + start for start, stop in _ranges(pair.spec)]
     scale = float(first[kept].square().mean().sqrt()) if kept.any() else 0.0
     left = float((second - first)[kept].square().mean().sqrt()) if kept.any() else 0.0
-    allowed = 1.5 * (traces[0].rounding + traces[1].rounding) + _EXACT * scale
+    allowed = 1.5 * (traces[0].rounding + traces[1].rounding) + (_EXACT if pair.rescaled else _SAME) * scale
     shares = torch.tensor([_shares(first[block], second[block]) for block in blocks if len(block) > 8])
     total = _shares(first[kept], second[kept])
     if left <= allowed:
