@@ -111,6 +111,8 @@ def compare(
             raise DataError(f"The {name} network holds NaN or infinite values.", todo="Leave it out.")
     if specs[0].layout_id == specs[1].layout_id and torch.equal(*raw):
         return Relation("identical", p_value=0.0, p_stored=0.0, p_matched=0.0, score=1.0)
+    if not all(max(spec.groups, default=0) > 1 for spec in specs):
+        return _in_stored_order(raw, specs)
     forms = canonical_form(raw[0][None], specs[0]), canonical_form(raw[1][None], specs[1])
     if not comparable(*forms):
         return _in_stored_order(raw, specs)
@@ -173,9 +175,11 @@ def _in_stored_order(raw: tuple[Tensor, Tensor], specs: tuple[NetworkSpec, Netwo
     ):
         why = "The architectures differ in more than the head; weights cannot be compared unit by unit."
         return Relation("undecided", why=why, compared="nothing")
-    parts = [part_of(spec, indices) for spec, indices in zip(specs, common, strict=True)]
-    rows = [vector[places] for vector, (_, places) in zip(raw, parts, strict=True)]
-    found = tensor_evidence(rows[1][None], rows[0], parts[0][0])
+    same, both, spec = specs[0].layout_id == specs[1].layout_id, raw, specs[0]
+    if not same:
+        parts = [part_of(spec, indices) for spec, indices in zip(specs, common, strict=True)]
+        both, spec = (raw[0][parts[0][1]], raw[1][parts[1][1]]), parts[0][0]
+    found = tensor_evidence(both[1][None], both[0], spec)
     numbers: dict[str, Any] = {
         "p_value": float(found.p_value),
         "p_stored": float(found.p_value),
@@ -184,9 +188,7 @@ def _in_stored_order(raw: tuple[Tensor, Tensor], specs: tuple[NetworkSpec, Netwo
     }
     if numbers["p_value"] > RELATED:
         return Relation("undecided", why=_why_not(found), **numbers)
-    same = specs[0].layout_id == specs[1].layout_id
-    one, other = raw if same else rows
-    pair = Pair(one, other, specs[0] if same else parts[0][0], permuted=False, rescaled=False, heads=same)
+    pair = Pair(*both, spec, permuted=False, rescaled=False, heads=same)
     changes = _changes(pair, raw, specs)
     state = "related" if changes.names else "identical"
     return Relation(state, changes.names, changes.direction, changes.why, **numbers, facts=changes.facts)
