@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from tests.relate.small import mlp, networks
 from tests.weights.files.collection import keras_file
-from weightatlas.errors import FileError
+from weightatlas.errors import DataError, FileError
 from weightatlas.relate.sources import open_network
 from weightatlas.weights.vector import to_state_dict
 
@@ -21,6 +21,12 @@ def test_files_are_read_with_and_without_their_architecture(tmp_path):
     assert named.spec == mlp()
     with pytest.raises(FileError):
         open_network(str(tmp_path / "missing.pt"))
+
+
+def test_networks_that_are_not_finite_are_refused_by_name(tmp_path):
+    save_file({"a.weight": torch.tensor([[1.0, torch.nan]])}, tmp_path / "broken.safetensors")
+    with pytest.raises(DataError, match=r"broken\.safetensors holds NaN"):
+        open_network(str(tmp_path / "broken.safetensors"))
 
 
 def test_flattens_of_keras_files_keep_their_channels_fixed(tmp_path):

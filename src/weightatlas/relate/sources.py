@@ -1,6 +1,6 @@
 """Networks to compare, from files and zoos."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightatlas.errors import SpecError, ZooError
+from weightatlas.errors import DataError, SpecError, ZooError
 from weightatlas.networks import create_network, input_shape_of
 from weightatlas.population.forward import Population
 from weightatlas.symmetry.verify import spec_of
@@ -55,7 +55,16 @@ def open_network(source: str, network: str | None = None, **options: object) -> 
         FileError: The file cannot be read, or holds several networks or none of this name.
         ZooError: There is no such row.
         SpecError: The file does not fit the named architecture.
+        DataError: The network is not finite.
     """
+    found = _opened(source, network, options)
+    if not bool(torch.isfinite(found.vector).all()):
+        raise DataError(f"{source} holds NaN or infinite values.", todo="weightatlas inspect says where.")
+    return found
+
+
+def _opened(source: str, network: str | None, options: Mapping[str, object]) -> Known:
+    """Read a network, whatever its values."""
     folder, colon, row = source.rpartition(":")
     if colon and (Path(folder) / "zoo.json").exists():
         return _row(folder, row, source)
