@@ -136,16 +136,17 @@ def _translate(node: fx.Node, modules: dict[str, nn.Module], kit: Kit) -> tuple[
     if node.op not in ("call_function", "call_method"):
         raise NoProgram(f"'{node.op} {node.target}' has no batched form")
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-    if name in ("add", "iadd") and all(isinstance(a, fx.Node) for a in node.args) and len(node.args) == 2:
+    args = list[Any](node.args)  # a list: lengths of tuples that were asked for once are held against later reads
+    if name in ("add", "iadd") and all(isinstance(a, fx.Node) for a in args) and len(args) == 2:
         if node.kwargs:
             raise NoProgram(f"'{node.name}' with {', '.join(node.kwargs)} has no batched form")
-        return points.Add(node.name), list(node.args)  # type: ignore[arg-type]
+        return points.Add(node.name), args
     if name in ("cat", "concat") and _dim(node, 1, 0) == 1:
-        return kit.concat(node.name), list(node.args[0])  # type: ignore[arg-type]
-    if name == "flatten" and _dim(node, 1, 0) == 1 and len(node.args) < 3 and "end_dim" not in node.kwargs:
-        return kit.flatten(node.name), [node.args[0]]  # type: ignore[list-item]
-    if name == "getitem" and isinstance(node.args[0], fx.Node) and (part := _channels(node.args[1])):
-        return kit.channels(node.name, part), [node.args[0]]
+        return kit.concat(node.name), list(args[0])
+    if name == "flatten" and _dim(node, 1, 0) == 1 and len(args) < 3 and "end_dim" not in node.kwargs:
+        return kit.flatten(node.name), [args[0]]
+    if name == "getitem" and isinstance(args[0], fx.Node) and (part := _channels(args[1])):
+        return kit.channels(node.name, part), [args[0]]
     if name in _FUNCTIONS and len(node.all_input_nodes) == 1:
         return _FUNCTIONS[name](node), node.all_input_nodes
     raise NoProgram(f"'{name}' has no batched form")
