@@ -136,7 +136,7 @@ def _translate(node: fx.Node, modules: dict[str, nn.Module], kit: Kit) -> tuple[
     if node.op not in ("call_function", "call_method"):
         raise NoProgram(f"'{node.op} {node.target}' has no batched form")
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-    args = list[Any](node.args)  # a list: lengths of tuples that were asked for once are held against later reads
+    args = list[Any](node.args)  # a list, since pyright remembers what was asked of a tuple's length
     if name in ("add", "iadd") and all(isinstance(a, fx.Node) for a in args) and len(args) == 2:
         if node.kwargs:
             raise NoProgram(f"'{node.name}' with {', '.join(node.kwargs)} has no batched form")
