@@ -1,5 +1,6 @@
 """Networks to compare, from files and zoos."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightatlas.errors import DataError, SpecError, ZooError
+from weightatlas.errors import DataError, FileError, SpecError, ZooError
 from weightatlas.networks import create_network, input_shape_of
 from weightatlas.population.forward import Population
 from weightatlas.symmetry.verify import spec_of
@@ -18,6 +19,8 @@ from weightatlas.weights.infer import infer
 from weightatlas.weights.spec import NetworkSpec
 from weightatlas.weights.vector import flatten
 from weightatlas.zoo.zoo import Zoo
+
+_FORMS = "Write FILE, FILE:NAME if it holds several networks, ZOO:ID, or ZOO:ROW."
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def open_network(source: str, network: str | None = None, **options: object) -> 
 
     Raises:
         FileError: The file cannot be read, or holds several networks or none of this name.
-        ZooError: There is no such row.
+        ZooError: There is no such row, or a zoo is named without one.
         SpecError: The file does not fit the named architecture.
         DataError: The network is not finite.
     """
@@ -68,7 +71,12 @@ def _opened(source: str, network: str | None, options: Mapping[str, object]) -> 
     folder, colon, row = source.rpartition(":")
     if colon and (Path(folder) / "zoo.json").exists():
         return _row(folder, row, source)
-    several = colon and not Path(source).exists() and Path(folder).exists()
+    if (Path(source) / "zoo.json").exists():
+        raise ZooError(f"{source} is a zoo, not one network.", todo=f"Name one: {source}:ID or {source}:ROW.")
+    several = colon and not Path(source).exists()
+    if several and not (folder and Path(folder).is_file()):
+        also = f", and {folder} is no zoo or file" if folder else ""
+        raise FileError(f"There is no file {source}{also}.", todo=_FORMS)
     stored = read_checkpoint(folder).named(row) if several else read_checkpoint(source).network
     state = {name: tensor for name, tensor in stored.tensors.items() if tensor.is_floating_point()}
     if not state:
@@ -90,19 +98,29 @@ def _task(name: str | None) -> Task | None:
 def _row(folder: str, row: str, source: str) -> Known:
     """Read one row of a zoo."""
     zoo = Zoo.open(folder)
-    ids = zoo.column("id").tolist()
-    if row in ids:
-        place = ids.index(row)
-    elif row.lstrip("-").isdigit() and -len(zoo) <= int(row) < len(zoo):
-        place = int(row) % len(zoo)
-    else:
-        raise ZooError(
-            f"The zoo {folder} has no network '{row}'.", todo=f"Use an id, or a number below {len(zoo)}."
-        )
-    one = zoo[place]
+    one = zoo[_place(zoo, folder, row)]
     vector, spec = one.weights().values[0], one.spec
     return Known(
         source, vector, spec, one.population, lambda name: one.task() if name is None else create_task(name)
+    )
+
+
+def _place(zoo: Zoo, folder: str, row: str) -> int:
+    """Position of the network that an id or a number names."""
+    ids, count = zoo.column("id").tolist(), len(zoo)
+    if row in ids:
+        return ids.index(row)
+    if re.fullmatch(r"-?[0-9]{1,18}", row) and -count <= int(row) < count:
+        return int(row) % count
+    if zoo.diverged and row in Zoo.open(folder, diverged=True).column("id").tolist():
+        raise DataError(
+            f"{folder}:{row} holds NaN or infinite values.", todo="Compare another network of the zoo."
+        )
+    some = ", ".join(ids[:2]) + (", …" if count > 2 else "")
+    numbers = f"a number from 0 to {count - 1}, or from -{count} to -1 counted from the end"
+    raise ZooError(
+        f"The zoo {folder} has no network '{row}'.",
+        todo=f"Write {folder}:ID, with one of its ids ({some}), or {folder}:ROW, with {numbers}.",
     )
 
 
