@@ -81,6 +81,21 @@ def test_one_architecture_imitates_its_originals_and_codes_between_them() -> Non
     assert "class" not in last
 
 
+@pytest.mark.parametrize("single", [True, False])
+def test_weights_are_rebuilt_without_running_a_network(single: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a network was executed")
+
+    monkeypatch.setattr(Population, "__call__", refuse)
+    monkeypatch.setattr(Population, "outputs_no_grad", refuse)
+    counts = (12,) if single else (6, 6, 6)
+    settings = {"space": SpaceConfig(compare="weights"), "passes": 60, "validate_every": 0, "forced": 0}
+    found = run(make(single), ladder.batch(counts), **settings)
+    first, last = found.history[0], found.history[-1]
+    assert last["weights"] < 0.7 * first["weights"]
+    assert ("class" in last) is not single
+
+
 def test_networks_that_represent_signals_are_compared_by_their_signals() -> None:
     network = create_network("siren", hidden=[6, 5])
     spec = spec_of(network, (2,))

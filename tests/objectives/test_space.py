@@ -143,3 +143,11 @@ def test_codes_between_networks_answer_like_the_ones_chosen() -> None:
     )
     with pytest.raises(ConfigError, match="originals"):
         SpaceConfig.build({"between": 1.0, "against": "teacher"})
+
+
+@pytest.mark.parametrize(
+    "other", [{"against": "teacher"}, {"between": 1.0}, {"performance": 1.0}, {"execute": "argmax"}]
+)
+def test_weights_are_compared_with_the_original_alone(other: dict) -> None:
+    with pytest.raises(ConfigError, match="no network is executed"):
+        SpaceConfig.build({"compare": "weights", **other})

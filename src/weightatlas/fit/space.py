@@ -25,6 +25,7 @@ from weightatlas.fit.training import digest_of
 from weightatlas.objectives.interpolation import Between, nearest_by_score
 from weightatlas.objectives.space import SpaceConfig, SpaceLoss
 from weightatlas.objectives.views import make_views
+from weightatlas.objectives.weight_error import read_by
 from weightatlas.population.forward import Population
 from weightatlas.population.targets import Targets, cache_targets
 from weightatlas.processes import launched
@@ -138,12 +139,15 @@ class _SpaceRun(Run):
         self.identity["queries"] = " ".join(digest_of(part) for part in given if part is not None)
         self.held = validation
         self.originals: list[Targets] = []
+        self.weights: list[Tensor] = []
         self.scores: list[Tensor] = []
 
     def _feed(self) -> None:
-        """Run the originals on the whole pool, once."""
+        """Run the originals on the whole pool, or bring their weights in order, once."""
         encoder, populations = self.training.encoder, self.training.populations  # type: ignore[attr-defined]
-        if self.config.space.against == "original":
+        if self.config.space.compare == "weights":
+            self.weights = [read_by(encoder, group) for group in self.batch]  # type: ignore[arg-type]
+        elif self.config.space.against == "original":
             for group in self.batch:
                 population = populations[encoder.rung(group.spec)]  # type: ignore[operator]
                 self.originals.append(cache_targets(population, group.values, self.pool.inputs))
@@ -169,6 +173,8 @@ class _SpaceRun(Run):
         if pool.teacher is not None and self.config.space.against == "teacher":
             count = sum(len(rows) for _, rows in pieces)
             return {**given, "targets": pool.teacher[index].expand(count, -1, -1)}
+        if self.weights:
+            return {**given, "targets": torch.cat([self.weights[number][rows] for number, rows in pieces])}
         targets = torch.cat([self.originals[number].take(rows, index) for number, rows in pieces])
         return {**given, "targets": targets, "between": self._between(pieces[0][1], index)}
 

@@ -15,6 +15,7 @@ from weightatlas.objectives.architecture import class_losses
 from weightatlas.objectives.distillation import knowledge, signal_error
 from weightatlas.objectives.interpolation import Between, boundary_pairs, ladder_codes
 from weightatlas.objectives.performance import accuracy_gap
+from weightatlas.objectives.weight_error import weight_errors
 from weightatlas.population.forward import Population
 
 
@@ -23,8 +24,8 @@ class SpaceConfig(Config):
 
     Args:
         against: Whose outputs rebuilt networks imitate: each its "original", or all one "teacher".
-        compare: "distillation" of class scores, or the mean squared error of a "signal" that networks
-            represent (Eq. 2).
+        compare: "distillation" of class scores, the mean squared error of a "signal" that networks
+            represent (Eq. 2), or that of their "weights", whatever they do.
         alpha: With a teacher, share of imitation; the rest is cross-entropy with the labels.
         temperature: Divides logits before the softmax.
         relative: Divide each network's divergence by that of an even answer, so that networks with small
@@ -42,7 +43,7 @@ class SpaceConfig(Config):
     """
 
     against: Literal["original", "teacher"] = "original"
-    compare: Literal["distillation", "signal"] = "distillation"
+    compare: Literal["distillation", "signal", "weights"] = "distillation"
     alpha: float = Field(default=0.9, ge=0, le=1)
     temperature: float = Field(default=4.0, gt=0)
     relative: bool = False
@@ -58,8 +59,14 @@ class SpaceConfig(Config):
     def _consistent(self) -> "SpaceConfig":
         if (self.between or self.performance) and self.against == "teacher":
             raise ValueError("between= and performance= compare with the originals: against='original'")
-        if self.compare == "signal" and (self.against == "teacher" or self.between or self.performance):
+        further = self.against == "teacher" or self.between or self.performance
+        if self.compare == "signal" and further:
             raise ValueError("signals have no classes: compare='signal' goes with against='original' alone")
+        if self.compare == "weights" and (further or self.execute == "argmax"):
+            raise ValueError(
+                "weights are compared with the original's, and no network is executed: compare='weights' goes "
+                "with against='original' and execute='true', without between= and performance="
+            )
         return self
 
 
@@ -74,7 +81,8 @@ class SpaceStep:
         rungs: Their places on the ladder.
         queries: Inputs on which networks are executed.
         answers: Classes of the queries, or none.
-        targets: What decoded networks imitate, shape `(networks, queries, classes)`.
+        targets: What decoded networks imitate: outputs, shape `(networks, queries, classes)`, or weights,
+            shape `(networks, most)`, from `weight_error.read_by`.
         between: Codes between networks of one architecture, or none.
         shared: All networks see the same queries; otherwise `queries` has a leading axis of networks.
     """
@@ -85,7 +93,7 @@ class SpaceStep:
     rungs: Int[Tensor, " networks"]
     queries: Tensor
     answers: Int[Tensor, " queries"] | None
-    targets: Float[Tensor, "networks queries classes"]
+    targets: Float[Tensor, "networks *imitated"]
     between: Between | None = None
     shared: bool = True
 
@@ -117,13 +125,7 @@ class SpaceLoss(nn.Module):
         every, places, goals = self._asked(step)
         scores = step.encoder.classify(every) if classes > 1 else None
         run = places if scores is None or config.execute == "true" else scores.argmax(1)
-        outputs = execute(step.encoder, step.populations, every, run, step.queries, step.shared)
-        losses = self._differences(outputs, goals, step.answers)
-        found = {"distillation": self._total(losses[:count])}
-        if config.performance and step.answers is not None:
-            wrong = accuracy_gap(outputs, goals, step.answers)
-            found["performance"] = self._total(wrong[:count])
-            losses = losses + config.performance * wrong
+        losses, found = self._imitation(step, every, run, goals)
         if scores is not None:
             wrong = class_losses(scores, places)
             found["class"] = self._total(wrong[:count])
@@ -134,6 +136,23 @@ class SpaceLoss(nn.Module):
             found["interpolation"] = self._total(losses[count:])
             loss = loss + (config.between or config.ladder) * found["interpolation"]
         return {"loss": loss, **found}
+
+    def _imitation(
+        self, step: SpaceStep, codes: Tensor, run: Tensor, goals: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """How far every network is from what it imitates, and the terms of the step's own networks."""
+        config, count = self.config, len(step.codes)
+        if config.compare == "weights":
+            losses = weight_errors(step.encoder, codes, run, goals)
+            return losses, {"weights": self._total(losses[:count])}
+        outputs = execute(step.encoder, step.populations, codes, run, step.queries, step.shared)
+        losses = self._differences(outputs, goals, step.answers)
+        found = {"distillation": self._total(losses[:count])}
+        if config.performance and step.answers is not None:
+            wrong = accuracy_gap(outputs, goals, step.answers)
+            found["performance"] = self._total(wrong[:count])
+            losses = losses + config.performance * wrong
+        return losses, found
 
     def _differences(self, outputs: Tensor, goals: Tensor, answers: Tensor | None) -> Tensor:
         """How far every network is from what it must answer."""
