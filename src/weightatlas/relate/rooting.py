@@ -1,7 +1,7 @@
 """Who came first: the root of a family whose edges are known."""
 
 from collections.abc import Collection, Sequence
-from math import lgamma, log
+from math import isinf, log
 
 import numpy as np
 from jaxtyping import Float
@@ -40,8 +40,8 @@ def rooted(
         family = sorted(_hung(near, start), key=lambda node: parents[node] is not None)
         done |= set(family)
         if not any(node in fixed for node in family):
-            best = min((_hung(near, root) for root in family), key=lambda tree: _cost(tree, costs))
-            found = [best.get(node, old) for node, old in enumerate(found)]
+            tree = _hung(near, _founder(_hung(near, family[0]), family, costs))
+            found = [tree.get(node, old) for node, old in enumerate(found)]
     return found
 
 
@@ -56,14 +56,26 @@ def _hung(near: list[set[int]], root: int) -> dict[int, int | None]:
     return tree
 
 
-def _cost(tree: dict[int, int | None], costs: np.ndarray) -> float:
-    """Cost of all arcs, minus the logarithm of the number of orders in which the tree could grow."""
+def _founder(tree: dict[int, int | None], family: Sequence[int], costs: np.ndarray) -> int:
+    """Choose the root with the smallest cost of arcs, minus the logarithm of the number of orders of growth.
+
+    When a root moves to a neighbor, one arc turns, and only the subtrees of these two change their sizes.
+
+    Args:
+        tree: The family hung from one of its nodes, parents before children.
+        family: Its nodes; of equals, the first one is taken.
+        costs: `costs[parent, child]`.
+    """
     sizes = dict.fromkeys(tree, 1)
-    total = -lgamma(len(tree) + 1)
-    for node in reversed(tree):
-        parent = tree[node]
-        total += log(sizes[node])
+    for node, parent in reversed(tree.items()):
         if parent is not None:
             sizes[parent] += sizes[node]
-            total += float(costs[parent, node])
-    return total
+    blocked, priced = dict.fromkeys(tree, 0), dict.fromkeys(tree, 0.0)  # less what the first root costs
+    for node, parent in tree.items():
+        if parent is not None:
+            down, up = float(costs[parent, node]), float(costs[node, parent])
+            blocked[node] = blocked[parent] + isinf(up) - isinf(down)
+            turned = (0.0 if isinf(up) else up) - (0.0 if isinf(down) else down)
+            grown = log(len(tree) - sizes[node]) - log(sizes[node])
+            priced[node] = priced[parent] + turned + grown
+    return min(family, key=lambda node: (blocked[node], round(priced[node], 6)))
