@@ -5,7 +5,7 @@ import torch
 
 from tests.evaluate.small import SPEC, exam, networks, permuted
 from weightatlas.errors import DataError
-from weightatlas.evaluate.distances import distances, nearest, pairwise_mean, spread
+from weightatlas.evaluate.distances import distances, nearest, pairwise_mean
 from weightatlas.evaluate.diversity import disagreement, diversity, output_distance, surroundings
 
 
@@ -24,14 +24,6 @@ def test_pairwise_mean_is_over_different_rows() -> None:
     assert pairwise_mean(torch.tensor([[0.0], [1.0], [2.0]])) == pytest.approx(4 / 3)
     with pytest.raises(DataError, match="at least 2 networks; there is 1"):
         pairwise_mean(torch.zeros(1, 3))
-
-
-def test_spread_ignores_own_lineage() -> None:
-    values = torch.tensor([[0.0], [0.1], [5.0], [5.1]])
-    assert spread(values) == pytest.approx(0.1)
-    assert spread(values, torch.tensor([0, 0, 1, 1]), chunk=3) == pytest.approx(4.9)
-    with pytest.raises(DataError, match="two lineages"):
-        spread(values, torch.zeros(4, dtype=torch.int64))
 
 
 def test_copies_have_no_variety_and_training_networks_no_novelty() -> None:

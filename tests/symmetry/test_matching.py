@@ -109,3 +109,21 @@ def test_bad_input_is_a_named_error():
         match(values, values[0], spec)
     with pytest.raises(SpecError, match="the spec says"):
         match(values[:, :-1], values[0, :-1], spec)
+
+
+@pytest.mark.parametrize("name", ["cnn_flatten", "residual", "concat"])
+def test_every_network_may_have_a_reference_of_its_own(name, monkeypatch):
+    spec = trace(*build(name)[:2])
+    values, references = normal(spec, 7), normal(spec, 7, seed=4)
+    together = match(values, references, spec)
+    for row in range(7):
+        alone = match(values[row : row + 1], references[row], spec)
+        assert all(torch.equal(a[row : row + 1], b) for a, b in zip(together, alone, strict=True))
+    monkeypatch.setattr("weightatlas.symmetry.matching._CHUNK", 2 * spec.params)
+    assert all(torch.equal(a, b) for a, b in zip(together, match(values, references, spec), strict=True))
+
+
+def test_references_must_be_one_or_as_many():
+    spec = trace(*build("concat")[:2])
+    with pytest.raises(SpecError, match="3 networks need one reference or as many, not 2"):
+        match(normal(spec, 3), normal(spec, 2), spec)

@@ -7,8 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from weightatlas.errors import DataError
-from weightatlas.evaluate.distances import aligned, nearest, pairwise_mean, spread
+from weightatlas.evaluate.distances import pairwise_mean
 from weightatlas.evaluate.exam import Exam, decide
+from weightatlas.evaluate.neighbors import Neighbors, matched_mean
 from weightatlas.population.score import agreement as pairwise_agreement
 from weightatlas.results import Kind, Record
 from weightatlas.weights.spec import NetworkSpec
@@ -19,7 +20,7 @@ class Diversity:
     """Variety of a set of networks; stands beside every generated accuracy.
 
     Args:
-        weights: Mean distance over pairs, after alignment if a spec was given.
+        weights: Mean distance over pairs; with a spec every pair is matched on its own.
         outputs: Mean distance over pairs of softmax outputs, root mean square over images.
         disagreement: Mean share of images on which two networks predict different classes.
         nearest: Distance of each network to its nearest training network, shape `(networks,)`.
@@ -51,18 +52,14 @@ class Diversity:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The training networks that sets are compared with, aligned once.
+    """The training networks that sets are compared with, prepared once.
 
     Args:
-        train: Training networks as rows, in the reference's neuron order.
-        reference: The network everything is aligned to, shape `(params,)`.
-        spec: Layout, or none to compare raw weights.
+        train: Training networks among which nearest ones are looked for.
         unit: The zoo's spread.
     """
 
-    train: Float[Tensor, "others params"]
-    reference: Float[Tensor, " params"]
-    spec: NetworkSpec | None
+    train: Neighbors
     unit: float
 
 
@@ -72,12 +69,12 @@ def surroundings(
     reference: Float[Tensor, " params"] | None = None,
     lineage: Int[Tensor, " others"] | None = None,
 ) -> Surroundings:
-    """Align training networks once and measure their spread.
+    """Prepare training networks for comparisons and measure their spread.
 
     Args:
         train: Training networks as rows.
         spec: Layout; without it weights are compared raw.
-        reference: What to align to; the first training network by default.
+        reference: In whose order candidates are looked for; the first training network by default.
         lineage: Number of each network's lineage, so that checkpoints of a run are not neighbors.
 
     Raises:
@@ -85,12 +82,11 @@ def surroundings(
     """
     if not len(train):
         raise DataError("There are no training networks to compare with.")
-    reference = train[0] if reference is None else reference
-    ordered = aligned(train, reference, spec)
-    unit = spread(ordered, lineage)
+    known = Neighbors(train, spec, reference)
+    unit = known.spread(lineage)
     if unit <= 0:
         raise DataError("Half of the training networks are copies of others; distances have no unit.")
-    return Surroundings(ordered, reference, spec, unit)
+    return Surroundings(known, unit)
 
 
 def diversity(networks: Float[Tensor, "networks params"], exam: Exam, around: Surroundings) -> Diversity:
@@ -104,11 +100,10 @@ def diversity(networks: Float[Tensor, "networks params"], exam: Exam, around: Su
     Raises:
         DataError: There are fewer than two networks.
     """
-    ordered = aligned(networks, around.reference, around.spec)
-    distance, neighbor = nearest(ordered, around.train)
+    distance, neighbor = around.train.nearest(networks)
     outputs = exam.outputs(networks)
     return Diversity(
-        weights=pairwise_mean(ordered),
+        weights=matched_mean(networks, around.train.spec),
         outputs=output_distance(outputs),
         disagreement=disagreement(decide(outputs)),
         nearest=distance,

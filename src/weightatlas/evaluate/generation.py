@@ -76,7 +76,7 @@ def judge_generated(
         sets: Method -> networks as rows, at least two each.
         exam: The evaluation images.
         train: Training networks as rows, in the order `around` was made from.
-        around: The training networks aligned once, from `surroundings`.
+        around: The training networks prepared once, from `surroundings`.
         baselines: Methods that are baselines.
 
     Raises:

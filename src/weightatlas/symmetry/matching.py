@@ -24,12 +24,12 @@ _CHUNK = 1 << 22  # numbers, weights or gains, of one chunk of networks, held in
 
 def match(
     values: Float[Tensor, "networks params"],
-    reference: Float[Tensor, " params"],
+    reference: Float[Tensor, "*networks params"],
     spec: NetworkSpec,
     seed: int = 0,
     sweeps: int = 100,
 ) -> Permutations:
-    """Find permutations that maximize each network's inner product with a reference.
+    """Find permutations that maximize each network's inner product with a reference, or with one of its own.
 
     Coordinate ascent over the groups in seeded order (weight matching of Git Re-Basin, Ainsworth et
     al., 2023, algorithm 1), started from a pass from input to output. For one group the gain is the
@@ -38,7 +38,7 @@ def match(
 
     Args:
         values: Networks as rows.
-        reference: One network of the same spec.
+        reference: One network of the same spec for all, or as many as there are networks.
         spec: Their layout.
         seed: Seed of the order of the groups.
         sweeps: Largest number of passes over the groups.
@@ -50,11 +50,13 @@ def match(
         SpecError: Networks and reference do not fit the spec.
         DataError: A network or the reference is not finite.
     """
-    if values.shape[1] != spec.params or reference.shape[0] != spec.params:
+    if values.shape[1] != spec.params or reference.shape[-1] != spec.params:
         raise SpecError(
-            f"Networks have {values.shape[1]} numbers and the reference {reference.shape[0]}, "
+            f"Networks have {values.shape[1]} numbers and the reference {reference.shape[-1]}, "
             f"the spec says {spec.params}."
         )
+    if reference.ndim > 1 and len(reference) != len(values):
+        raise SpecError(f"{len(values)} networks need one reference or as many, not {len(reference)}.")
     bad = (~torch.isfinite(values).all(dim=1)).nonzero().flatten().tolist()
     if bad or not torch.isfinite(reference).all():
         rows = f"Networks {bad[:5]}" if bad else "The reference"
@@ -62,8 +64,8 @@ def match(
     # A wide layer of few weights has far more gains than weights.
     step = max(1, _CHUNK // max(spec.params, *(size**2 for size in spec.groups), 1))
     chunks = [
-        _match_chunk(values[i : i + step].double(), reference.double(), spec, seed, sweeps)
-        for i in range(0, values.shape[0], step)
+        _match_chunk(values[rows].double(), _of_rows(reference, rows).double(), spec, seed, sweeps)
+        for rows in (slice(i, i + step) for i in range(0, values.shape[0], step))
     ]
     if len(chunks) == 1:
         return chunks[0]
@@ -72,15 +74,15 @@ def match(
 
 def canonical(
     values: Float[Tensor, "networks params"],
-    reference: Float[Tensor, " params"],
+    reference: Float[Tensor, "*networks params"],
     spec: NetworkSpec,
     seed: int = 0,
 ) -> Float[Tensor, "networks params"]:
-    """Permute networks to their canonical view: matched to a reference.
+    """Permute networks to their canonical view: matched to a reference, or each to one of its own.
 
     Args:
         values: Networks as rows.
-        reference: One network of the same spec.
+        reference: One network of the same spec for all, or as many as there are networks.
         spec: Their layout.
         seed: Seed of the order of the groups.
     """
@@ -93,12 +95,12 @@ class _State:
 
     Args:
         values: Networks as rows, in float64.
-        reference: The reference, in float64.
+        reference: The reference, or one for each, in float64.
         perms: Best permutations so far.
     """
 
     values: Float[Tensor, "networks params"]
-    reference: Float[Tensor, " params"]
+    reference: Float[Tensor, "*networks params"]
     spec: NetworkSpec
     perms: list[Tensor] = field(default_factory=list)
 
@@ -111,7 +113,7 @@ def _match_chunk(
     rows = torch.arange(values.shape[0], device=values.device)
     order = numpy_generator_of("matching", seed)
     for _ in range(sweeps):
-        state = _State(values[rows], reference, spec, [perm[rows] for perm in best])
+        state = _State(values[rows], _of_rows(reference, rows), spec, [perm[rows] for perm in best])
         improved = torch.zeros(len(rows), dtype=torch.bool, device=values.device)
         for group in order.permutation(len(spec.groups)).tolist():
             improved |= _improve(state, group)
@@ -139,7 +141,7 @@ def _start(values: Tensor, reference: Tensor, spec: NetworkSpec) -> list[Tensor]
             if all(other < group for other in found):
                 _add_gains(gains, state, group, tensor, axis)
         state.perms[group] = _assign(gains)
-    better = permute(values, tuple(state.perms), spec) @ reference > values @ reference
+    better = _products(permute(values, tuple(state.perms), spec), reference) > _products(values, reference)
     return [torch.where(better[:, None], found, old) for found, old in zip(state.perms, unmoved, strict=True)]
 
 
@@ -172,12 +174,14 @@ def _add_gains(gains: Tensor, state: _State, group: int, tensor: int, axis: int)
     part = parts_of(state.spec)[tensor]
     own = permute_tensor(state.values[:, part.start : part.stop], part, tuple(state.perms), skip=axis)
     own = own.movedim(axis + 1, 1)
-    goal = state.reference[part.start : part.stop].view(part.shape).movedim(axis, 0)
+    goal = state.reference[..., part.start : part.stop].unflatten(-1, part.shape)
+    lead = goal.ndim - len(part.shape)
+    goal = goal.movedim(lead + axis, lead)
     start = 0
     for segment in part.axes[axis]:
         if segment.group == group:
             block = slice(start, start + segment.size)
-            target = goal[block].reshape(segment.members, -1)
+            target = goal.narrow(lead, start, segment.size).flatten(lead).unflatten(-1, (segment.members, -1))
             source = own[:, block].reshape(len(own), segment.members, -1)
             gains += target @ source.transpose(1, 2)
         start += segment.size
@@ -203,5 +207,15 @@ def _inner(state: _State, group: int, perm: Tensor, uses: list[tuple[int, int]])
     for tensor in sorted({tensor for tensor, _ in uses}):
         part = parts_of(state.spec)[tensor]
         own = permute_tensor(state.values[:, part.start : part.stop], part, perms)
-        total += own.flatten(1) @ state.reference[part.start : part.stop]
+        total += _products(own.flatten(1), state.reference[..., part.start : part.stop])
     return total
+
+
+def _of_rows(reference: Tensor, rows: slice | Tensor) -> Tensor:
+    """The references of some networks: the one for all, or their own."""
+    return reference if reference.ndim == 1 else reference[rows]
+
+
+def _products(values: Tensor, reference: Tensor) -> Tensor:
+    """Inner product of every network with the reference, or with its own."""
+    return values @ reference if reference.ndim == 1 else (values * reference).sum(1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from weightatlas.encoders.base import Autoencoder
 from weightatlas.errors import ConfigError
-from weightatlas.evaluate.distances import aligned, nearest
+from weightatlas.evaluate.distances import aligned
 from weightatlas.evaluate.generation import judge_generated, trivial_sets
 from weightatlas.evaluate.novelty import novelty
 from weightatlas.evaluate.protocols.losses import Training, pca_encoder, trained
@@ -176,8 +176,7 @@ def codes_of(
 
 def nearest_of(there: Stage, made: Float[Tensor, "count params"]) -> Float[Tensor, "count params"]:
     """Return the training network each new network is nearest to: what copying would give."""
-    around = there.surroundings
-    return there.train_values[nearest(aligned(made, around.reference, around.spec), around.train)[1]]
+    return there.train_values[there.surroundings.train.nearest(made)[1]]
 
 
 def judged(
