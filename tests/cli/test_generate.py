@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 
 from weightatlas.cli import main
-from weightatlas.evaluate.distances import aligned, nearest
 from weightatlas.evaluate.diversity import surroundings
 from weightatlas.latent.sample import choose_anchors
 from weightatlas.networks import create_network
@@ -55,9 +54,9 @@ def test_checkpoints_of_one_training_are_no_neighbors_in_the_unit_of_distance(zo
     values, spec = networks.weights().values, networks.spec
     chosen = values[choose_anchors(scores, 0.3)]
     numbers = np.unique(networks.column("lineage"), return_inverse=True)[1]
-    unit = surroundings(values, spec, chosen[0], torch.from_numpy(numbers)).unit
+    around = surroundings(values, spec, chosen[0], torch.from_numpy(numbers))
     made = torch.stack([flat(path, spec) for path in sorted(tmp_path.glob("*.safetensors"))])
-    distance = nearest(aligned(made, chosen[0], spec), aligned(values, chosen[0], spec))[0].mean() / unit
+    distance = around.train.nearest(made)[0].mean() / around.unit
     (found,) = [
         r["value"] for r in records if r["kind"] == "ours" and r["metric"] == "nearest training network"
     ]

@@ -65,6 +65,18 @@ def test_imitations_work_better_than_the_noise_they_start_from() -> None:
     assert torch.cdist(ours, values).amin(1).min() > 0.1 * values.norm(dim=1).mean()
 
 
+def test_fresh_starts_know_nothing_of_the_anchors_weights() -> None:
+    encoder, network, spec, values = made("digits_cnn", count=4)
+    run = Population(network, spec, engine="batched", workers=1)
+    still = RefineConfig(steps=1, batch=32, lr=1e-9)
+    first, second = (
+        imitations(rows, spec, run, encoder.queries, 3, seeded(1), parents=2, config=still)
+        for rows in (values, 9 * values)
+    )
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-6)
+    assert not torch.equal(first, imitations(values, spec, run, encoder.queries, 3, seeded(2), config=still))
+
+
 def test_known_outputs_of_anchors_are_not_computed_again() -> None:
     encoder, network, spec, values = made("digits_cnn", count=4)
     run = Population(network, spec, engine="batched", workers=1)

@@ -46,8 +46,8 @@ def generate(
         out: Folder of the new checkpoints (.safetensors) and results.json.
         count: How many networks, at least 2.
         method: How codes are drawn: pca_kde, neighborhood, gaussian, kde_token, flow, gan, ...; or
-            "imitation": networks far from all anchors that learn, on unlabelled training images, to
-            behave like mixtures of them, without codes.
+            "imitation": fresh networks that learn, on unlabelled training images, to behave like mixtures
+            of anchors, without codes.
         anchors: Share of the training networks that serve as anchors.
         bandwidth: Width of the kernel, in standard deviations, of methods that have one (kde_*, pca_kde*).
         seed: Seed of the draws.
@@ -95,10 +95,11 @@ def generate(
 
 def _imitations(train: "Zoo", best: "Weights", count: int, source: "Generator") -> "Tensor":
     """Make networks by imitation of the anchors on the training images of the zoo's task."""
-    from weightatlas.latent.imitate import imitations
+    from weightatlas.latent.imitate import imitations, wider_pool
     from weightatlas.tasks import QueryPool
 
-    pool = QueryPool(train.task(), "train").inputs
+    known = QueryPool(train.task(), "train").inputs
+    pool = wider_pool(known, 4 * len(known), source) if known.ndim == 4 else known
     return imitations(best.values, best.spec, train.population(), pool, count, source)
 
 

@@ -28,8 +28,8 @@ def test_new_networks_stand_beside_trivial_ones(records):
     ours = {r.method for r in records if r.kind == "ours"}
     baselines = {r.method for r in records if r.kind == "baseline"}
     drawn = {f"{name}, pca_kde{order}" for name in ENCODERS for order in ("", ", aligned")}
-    assert ours == drawn | {"imitation, noise 0.4"}
-    assert "fresh networks that imitate" in baselines
+    assert ours == drawn | {"imitation, noise 0.4", "imitation, fresh start"}
+    assert "fresh networks that learn labels" in baselines
     assert baselines >= {"anchors", "averaged anchors", "averaged anchors, aligned"}
     assert baselines >= {f"nearest training networks to {name}" for name in ENCODERS}
     assert any(name.startswith("noise") for name in baselines)
@@ -41,6 +41,9 @@ def test_copies_have_no_distance_and_new_networks_have_one(records):
     far = {r.method: r.value for r in records if r.metric == "nearest training network"}
     assert all(far[f"nearest training networks to {name}"] < 1e-3 for name in ENCODERS)
     assert all(far[f"{name}, pca_kde"] > 0.05 for name in ENCODERS)
+    noise = [far[f"noise {sigma} around anchors"] for sigma in ("0.05", "0.1", "0.2")]
+    assert noise[1] / noise[0] == pytest.approx(2, rel=0.2)
+    assert noise[2] / noise[1] == pytest.approx(2, rel=0.2)
 
 
 def test_a_second_run_draws_nothing(records, cache, out, monkeypatch):

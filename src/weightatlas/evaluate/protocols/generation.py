@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from weightatlas.encoders.base import Autoencoder
 from weightatlas.errors import ConfigError
@@ -20,8 +21,8 @@ from weightatlas.evaluate.protocols.published import STRUCTURE
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units, settings_of
 from weightatlas.evaluate.protocols.stage import Stage
 from weightatlas.latent.charts import free_chart
-from weightatlas.latent.imitate import imitate, imitations
-from weightatlas.latent.refine import RefineConfig
+from weightatlas.latent.imitate import imitations, wider_pool
+from weightatlas.latent.refine import RefineConfig, refine
 from weightatlas.latent.sample import choose_anchors, generate
 from weightatlas.population.initialize import initialize
 from weightatlas.results import Record
@@ -43,14 +44,16 @@ class GenerationConfig(Training):
         methods: How codes are drawn, see `latent.sample.sample`.
         anchors: Share of the training networks that serve as anchors, best by validation accuracy.
         count: New networks per method.
-        sigmas: Noise levels from which networks learn to imitate mixtures of anchors.
-        steps: Steps of imitation.
+        sigmas: Noise around anchors at which imitators of mixtures start, beside fresh starts.
+        steps: Steps of imitation, and of the baseline that learns labels.
+        wider: Images that are imitated, in multiples of the training images, see `wider_pool`.
     """
 
     encoders: tuple[str, ...] = ("sane", "pca", "activation")
     methods: tuple[str, ...] = ("pca_kde",)
-    sigmas: tuple[float, ...] = (0.2, 0.4, 0.6)
-    steps: int = Field(default=300, ge=1)
+    sigmas: tuple[float, ...] = (0.4, 0.8, 1.2)
+    steps: int = Field(default=600, ge=1)
+    wider: int = Field(default=4, ge=1)
     anchors: float = Field(default=0.3, gt=0, le=1)
     count: int = Field(default=64, ge=2)
 
@@ -74,8 +77,8 @@ def generation(
     of them, which alone makes averages of codes meaningful. Anchors are chosen by validation accuracy
     among training networks; test images only judge.
 
-    Wall time on two cores for three seeds: smoke under half a minute, laptop about 13 minutes, of which 8
-    are the zoo and the trainings of `bench losses` and 4 the imitations.
+    Networks that imitate start at noise around anchors, or fresh, and learn what mixtures of anchors answer
+    to unlabelled images; beside them fresh networks learn the labels for as many steps.
 
     Args:
         tier: "smoke", "laptop" or "paper".
@@ -95,9 +98,9 @@ def generation(
             first = _label(name, settings.methods[0], ORDERS[0])
             work = partial(encoder_records, name=name, seed=seed, settings=settings)
             units.append(Unit(first, seed, work))
-        for sigma in settings.sigmas:
+        for sigma in (None, *settings.sigmas):
             work = partial(imitation_records, sigma=sigma, seed=seed, settings=settings)
-            units.append(Unit(f"imitation, noise {sigma:g}", seed, work))
+            units.append(Unit(_start_of(sigma), seed, work))
     published = [r.replace(bench="generation") for r in STRUCTURE if r.metric in COLUMNS]
     return run_units("generation", tier, out, settings.recipe, units, published, cache)
 
@@ -136,29 +139,55 @@ def encoder_records(there: Stage, name: str, seed: int, settings: GenerationConf
     return judged(there, {**sets, rival: copies}, seed, (rival,), settings.anchors)
 
 
-def imitation_records(there: Stage, sigma: float, seed: int, settings: GenerationConfig) -> list[Record]:
-    """Make networks by noise and imitation on unlabelled training images; fresh ones learn as long beside."""
-    anchors, pool = anchors_of(there, settings.anchors), there.pool.inputs
+def imitation_records(
+    there: Stage, sigma: float | None, seed: int, settings: GenerationConfig
+) -> list[Record]:
+    """Make networks that imitate anchors on unlabelled images; fresh ones learn labels as long beside."""
+    anchors = anchors_of(there, settings.anchors)
     config = RefineConfig(steps=settings.steps, seed=seed)
-    generator = generator_of("imitation", sigma, seed)
-    outputs = there.once(
-        ("answers of anchors", settings.anchors), lambda: there.population.outputs_no_grad(anchors, pool)
-    )
+    pool, outputs = there.once(("lessons", seed), lambda: _lessons(there, anchors, seed, settings))
     made = imitations(
-        *(anchors, there.spec, there.population, pool, settings.count, generator, sigma),
+        *(anchors, there.spec, there.population, pool, settings.count),
+        *(generator_of("imitation", sigma, seed), sigma),
         config=config,
         outputs=outputs,
     )
-    sets, rivals = {f"imitation, noise {sigma:g}": made}, []
-    if sigma == settings.sigmas[0]:
-        rivals = ["fresh networks that imitate"]
-        keys = torch.tensor([key_of("fresh imitation", seed, i) for i in range(settings.count)])
-        first = initialize(there.spec, keys, ["kaiming_normal"] * settings.count).to(anchors)
-        chart = free_chart(first, lr=1e-2)
-        parents = min(5, len(anchors))
-        fresh = imitate(chart, there.population, outputs, pool, generator, parents, config)
-        sets[rivals[0]] = fresh.weights
+    sets, rivals = {_start_of(sigma): made}, []
+    if sigma is None:
+        rivals = ["fresh networks that learn labels"]
+        sets[rivals[0]] = taught(there, seed, settings)
     return judged(there, sets, seed, rivals, settings.anchors)
+
+
+def _lessons(
+    there: Stage, anchors: Tensor, seed: int, settings: GenerationConfig
+) -> tuple[Tensor, Float[Tensor, "anchors queries classes"]]:
+    """Unlabelled images and what anchors answer."""
+    known = there.pool.inputs
+    pool = wider_pool(known, settings.wider * len(known), generator_of("wider pool", seed))
+    return pool, there.population.outputs_no_grad(anchors, pool)
+
+
+def taught(there: Stage, seed: int, settings: GenerationConfig) -> Float[Tensor, "count params"]:
+    """Train fresh networks on the labels of the training images for as many steps.
+
+    The best of three learning rates counts, chosen on validation images.
+    """
+    inputs, labels = (part.to(there.device) for part in there.task.split("train"))
+    goal = 20.0 * one_hot(labels, there.task.classes).to(inputs)
+    keys = torch.tensor([key_of("fresh", seed, i) for i in range(settings.count)])
+    first = initialize(there.spec, keys, ["kaiming_normal"] * settings.count).to(inputs)
+    exam, config = there.exam_on("val"), RefineConfig(steps=settings.steps, seed=seed)
+    goals = goal.expand(settings.count, -1, -1)
+    tried = [
+        refine(free_chart(first, lr), there.population, goals, inputs, config).weights
+        for lr in (3e-3, 1e-2, 3e-2)
+    ]
+    return max(tried, key=lambda made: float(exam.accuracy(exam.classes(made)).mean()))
+
+
+def _start_of(sigma: float | None) -> str:
+    return "imitation, fresh start" if sigma is None else f"imitation, noise {sigma:g}"
 
 
 def anchors_of(there: Stage, share: float) -> Float[Tensor, "anchors params"]:
