@@ -27,7 +27,9 @@ def test_tree_dedupe_and_search(tmp_path, capsys):
     zoo = make_zoo(tmp_path)
     capsys.readouterr()
     assert main(["zoo", "tree", zoo, "--out", str(tmp_path / "tree.html"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr()
+    assert "comparing pairs of networks: done" in shown.err
+    found = json.loads(shown.out)
     assert len(found["roots"]) == 2
     assert {tuple(edge["changes"]) for edge in found["edges"]} >= {("pruned",), ("permuted",), ("identical",)}
     assert "<svg" in (tmp_path / "tree.html").read_text(encoding="utf-8")
@@ -39,7 +41,9 @@ def test_tree_dedupe_and_search(tmp_path, capsys):
     assert groups["bytes saved"] == 2 * 4 * mlp().params
     like = str(tmp_path / "files" / "tuned.safetensors")
     assert main(["search", zoo, "--like", like, "--top", "5", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr()
+    assert "searching networks: done" in shown.err
+    rows = json.loads(shown.out)
     assert [row["related"] for row in rows] == [True] * 4 + [False]
 
 

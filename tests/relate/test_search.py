@@ -6,7 +6,7 @@ import torch
 from tests.relate.small import NULL, drifted, mlp, networks
 from weightatlas.errors import DataError
 from weightatlas.relate import family
-from weightatlas.relate.search import duplicates, search
+from weightatlas.relate.search import duplicates, search, search_stacks
 
 SPEC = mlp()
 
@@ -27,6 +27,34 @@ def test_networks_that_are_not_finite_come_last():
     found = search(values[1], values, SPEC, null=NULL)
     assert (found[0].row, found[-1].row) == (1, 2)
     assert (found[-1].score, found[-1].p_value) == (None, 1.0)
+
+
+def test_all_pairs_of_all_stacks_count_in_the_correction():
+    """Otherwise a zoo in hundreds of small stacks would accuse strangers hundreds of times as often."""
+    values = networks(SPEC, 6)
+    values[4] = drifted(values[1:2], 3.0)[0]
+    stacks = [(values[:2], SPEC), (values[2:3], mlp("tanh")), (values[3:], SPEC)]
+    alone = {one.row: one for one in search(values[1], values[3:], SPEC, null=NULL)}
+    found = {one.row: one for one in search_stacks(values[1], stacks, null=NULL)}
+    assert found[4].p_value == pytest.approx(2 * alone[1].p_value, rel=1e-9)
+    assert 0 < found[4].p_value < 1
+    assert found[4].score == alone[1].score
+    values[0] = torch.nan
+    found = {one.row: one for one in search_stacks(values[1], stacks, null=NULL)}
+    assert found[4].p_value == pytest.approx(5 / 3 * alone[1].p_value, rel=1e-9)
+    assert search_stacks(values[1], []) == []
+
+
+def test_networks_of_several_stacks_are_ranked_together():
+    values = networks(SPEC, 6)
+    values[5] = drifted(values[1:2])[0]
+    one, several = (
+        search_stacks(values[1], stacks, null=NULL)
+        for stacks in ([(values, SPEC)], [(values[:3], SPEC), (values[3:], SPEC)])
+    )
+    assert [near.row for near in several] == [near.row for near in one]
+    assert [near.row for near in several[:2]] == [1, 5]
+    assert [near.score for near in several] == pytest.approx([near.score for near in one], abs=1e-5)
 
 
 def test_duplicates_are_grouped_by_kind():

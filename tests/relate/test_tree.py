@@ -1,11 +1,15 @@
 """Family trees are rebuilt from shuffled networks."""
 
+from io import StringIO
+
 import torch
+from rich.console import Console
 
 from tests.relate.small import NULL, drifted, mlp, networks
+from weightatlas.progress import disable, enable
 from weightatlas.relate.drawing import html_of, svg_of, text_of
 from weightatlas.relate.grove import grow
-from weightatlas.relate.tree import family_tree
+from weightatlas.relate.tree import family_forest, family_tree
 
 SPEC = mlp()
 
@@ -30,6 +34,24 @@ def test_an_average_has_two_parents():
     assert found.arcs == {(0, 2), (1, 2)}
     assert found.edges[0].changes == ("merged",)
     assert "other-name" in text_of(found, ["a", "other-name", "mean"])
+
+
+def test_progress_counts_pairs_of_all_layouts_with_the_time_left(monkeypatch):
+    ticks, stream = iter(range(1000)), StringIO()
+    monkeypatch.setattr("weightatlas.relate.tree._LONG", 3)
+    values = networks(SPEC, 4)
+    enable(Console(file=stream), interval=1.0, clock=lambda: next(ticks))
+    try:
+        found = family_forest([(values[:3], SPEC), (drifted(values[:1]).expand(3, -1), SPEC)], NULL)
+    finally:
+        disable()
+    assert found.roots[:3] == (0, 1, 2)
+    assert len(found.parents) == 2
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("comparing pairs of networks: 2/6 (33%)")
+    assert "left" in lines[0]
+    assert any(line.startswith("pricing arcs between relatives: ") for line in lines)
+    assert lines[-1].startswith("comparing pairs of networks: done")
 
 
 def test_pictures_hold_every_name_escaped():

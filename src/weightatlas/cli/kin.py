@@ -34,14 +34,14 @@ def tree(
     from weightatlas.atomic import write_text
     from weightatlas.relate.drawing import html_of, svg_of, text_of
     from weightatlas.relate.sources import stacks_of
-    from weightatlas.relate.tree import family_tree, forest
+    from weightatlas.relate.tree import family_forest
 
     if out is not None and out.suffix not in (".svg", ".html"):
         raise WrongUsage(f"--out: a picture is .svg or .html, not '{out.suffix}'.")
     chosen = open_part(zoo, part).filter(**settings(where))
     stacks = stacks_of(chosen)
     names = [name for stack in stacks for name in stack.names]
-    found = forest((family_tree(stack.values, stack.spec), len(stack.names)) for stack in stacks)
+    found = family_forest([(stack.values, stack.spec) for stack in stacks])
     if out is not None:
         draw = html_of if out.suffix == ".html" else svg_of
         write_text(out, draw(found, names, f"Family tree of {chosen.name}"))

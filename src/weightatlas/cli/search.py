@@ -20,6 +20,9 @@ def search(
 ) -> None:
     """Find the networks of a zoo nearest to a given one: relatives first, then by likeness or embedding.
 
+    Only networks of its layout are compared. Related means a p-value of at most 1e-4 after multiplication
+    with the number of networks it was tested against (Bonferroni).
+
     Example:
         weightatlas search runs/digits-zoo --like suspect.safetensors
 
@@ -33,7 +36,7 @@ def search(
     """
     from weightatlas.errors import SpecError
     from weightatlas.relate.compare import RELATED
-    from weightatlas.relate.search import search as find
+    from weightatlas.relate.search import search_stacks as find
     from weightatlas.relate.sources import open_network, stacks_of
 
     if top < 1:
@@ -47,19 +50,16 @@ def search(
             todo=f"What the zoo holds: weightatlas zoo info {zoo}",
         )
     encoder = open_encoder(run, chosen) if run is not None else None
-    found = [
-        (stack.names[near.row], near)
-        for stack in stacks
-        for near in find(goal.vector, stack.values, stack.spec, top, encoder)
-    ]
+    names = [name for stack in stacks for name in stack.names]
+    found = find(goal.vector, [(stack.values, stack.spec) for stack in stacks], top, encoder)
     rows = [
         {
-            "network": name,
+            "network": names[near.row],
             "likeness": near.score,
             "p-value": near.p_value,
             "related": near.p_value <= RELATED,
             **({"distance": near.distance} if encoder is not None else {}),
         }
-        for name, near in sorted(found, key=lambda pair: pair[1].p_value > RELATED)[:top]
+        for near in found
     ]
     console.print_rows(rows, title=f"Networks of {zoo} like {like}", as_json=json)

@@ -4,17 +4,17 @@ from abc import ABC, abstractmethod
 from typing import final
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from weightatlas.progress import Tracker
 from weightatlas.relate.align import Aligned
-from weightatlas.relate.canonical import Canonical, body_of, canonical_form
-from weightatlas.relate.compare import RELATED, comparable
+from weightatlas.relate.canonical import Canonical, body_of
+from weightatlas.relate.compare import RELATED
 from weightatlas.relate.evidence import evidence, placed
-from weightatlas.relate.null import Null, p_values, score_of
+from weightatlas.relate.lineup import Beside, Lineup
+from weightatlas.relate.null import Null
 from weightatlas.relate.pair import Pair, pair_of
-from weightatlas.relate.tensorwise import tensor_evidence
 from weightatlas.symmetry.permutation import Permutations, permute
 from weightatlas.weights.spec import NetworkSpec
 
@@ -25,15 +25,32 @@ class Kinship(ABC):
     """What is known of all pairs of networks of one layout.
 
     Args:
-        values: Networks as rows.
-        spec: Their layout.
+        lineup: The networks.
+        bar: Told how many pairs were compared.
     """
 
-    def __init__(self, values: Float[Tensor, "networks params"], spec: NetworkSpec) -> None:
-        self.values, self.spec = values, spec
-        self.finite = torch.isfinite(values).all(dim=1)
-        self.p = np.ones((len(values), len(values)))
-        self.scores = np.full((len(values), len(values)), -np.inf)
+    def __init__(self, lineup: Lineup, bar: Tracker | None = None) -> None:
+        self.lineup, self.values, self.spec = lineup, lineup.values, lineup.spec
+        count = len(self.values)
+        self.p = np.ones((count, count))
+        self.scores = np.full((count, count), -np.inf)
+        self.ways: dict[tuple[int, int], tuple[Permutations, tuple[Tensor, ...]]] = {}
+        bar = bar or Tracker(None, "comparing networks")
+        for row in range(count - 1):
+            found = lineup.beside(row, slice(row + 1, None))
+            self.p[row, row + 1 :] = self.p[row + 1 :, row] = found.p_value.numpy()
+            self.scores[row, row + 1 :] = self.scores[row + 1 :, row] = found.score.numpy()
+            self._note_ways(row, found)
+            bar.advance(count - 1 - row)
+
+    def _note_ways(self, row: int, found: Beside) -> None:
+        """Keep how later relatives of a network were matched to it."""
+        if found.aligned is None:
+            return
+        for other in np.flatnonzero(self.p[row, row + 1 :] <= RELATED).tolist():
+            way = found.aligned.rows(slice(other, other + 1))
+            copied = (tuple(x.clone() for x in each) for each in (way.perms, way.signs))
+            self.ways[row, row + 1 + other] = next(copied), next(copied)
 
     @abstractmethod
     def pair(self, first: int, second: int) -> Pair:
@@ -58,75 +75,42 @@ class Kinship(ABC):
             Their numbers, and those of the other one.
         """
 
-    def _keep(self, row: int, p: Tensor, scores: Tensor) -> None:
-        """Note what was found of one row and all later ones; copies are kin, however small they are.
-
-        Of networks that are not finite nothing is known.
-        """
-        copies = (self.values[row + 1 :] == self.values[row]).all(dim=1)
-        known = self.finite[row + 1 :] & self.finite[row]
-        p = torch.where(copies, 0.0, torch.where(known, p, 1.0))
-        scores = torch.where(known, scores, -torch.inf)
-        self.p[row, row + 1 :] = self.p[row + 1 :, row] = p.numpy()
-        self.scores[row, row + 1 :] = self.scores[row + 1 :, row] = scores.numpy()
-
     def _stored(self, low: int, high: int) -> Pair:
         raw = self.values[low], self.values[high]
         return Pair(*raw, self.spec, permuted=False, rescaled=False, heads=True)
 
 
-def kinship_of(values: Float[Tensor, "networks params"], spec: NetworkSpec, null: Null) -> Kinship:
+def kinship_of(
+    values: Float[Tensor, "networks params"], spec: NetworkSpec, null: Null, bar: Tracker | None = None
+) -> Kinship:
     """Compare all pairs, by matched units where hidden units are certain.
 
     Args:
         values: Networks as rows.
         spec: Their layout.
         null: What strangers look like after matching.
+        bar: Told how many pairs were compared.
     """
-    finite = torch.isfinite(values).all(dim=1, keepdim=True)
-    form = canonical_form(torch.where(finite, values, 0.0), spec)
-    return MatchedUnits(values, spec, form, null) if comparable(form, form) else StoredTensors(values, spec)
+    lineup = Lineup(values, spec, null)
+    return MatchedUnits(lineup, bar) if lineup.matched else StoredTensors(lineup, bar)
 
 
 @final
 class MatchedUnits(Kinship):
-    """Networks whose hidden units are certain.
-
-    Args:
-        values: Networks as rows.
-        spec: Their layout.
-        form: The same in canonical form; networks that are not finite as zeros.
-        null: What strangers look like.
-    """
-
-    def __init__(
-        self, values: Float[Tensor, "networks params"], spec: NetworkSpec, form: Canonical, null: Null
-    ) -> None:
-        super().__init__(values, spec)
-        self.form = form
-        self.flips = form.spec if spec.graph is not None else None
-        self.ways: dict[tuple[int, int], tuple[Permutations, tuple[Tensor, ...]]] = {}
-        bodies = form.bodies
-        for row in range(len(bodies) - 1):
-            found = evidence(bodies[row + 1 :], bodies[row], form.body, self.flips)
-            self._keep(row, p_values(found, null)[0], score_of(found))
-            for other in np.flatnonzero(self.p[row, row + 1 :] <= RELATED).tolist():
-                way = found.aligned.rows(slice(other, other + 1))
-                copied = (tuple(x.clone() for x in each) for each in (way.perms, way.signs))
-                self.ways[row, row + 1 + other] = next(copied), next(copied)
+    """Networks whose hidden units are certain."""
 
     def pair(self, first: int, second: int) -> Pair:
         low, high = min(first, second), max(first, second)
         forms = self._one(low), self._one(high)
         raw = self.values[low], self.values[high]
         perms, signs = self.ways[low, high]
-        aligned = Aligned(placed(forms[1].bodies, perms, signs, self.form.body), perms, signs)
+        aligned = Aligned(placed(forms[1].bodies, perms, signs, self.lineup.form.body), perms, signs)
         matched = pair_of(raw, (self.spec, self.spec), forms, aligned)
         stored = self._stored(low, high)
         return stored if _closer(stored, matched) else matched
 
     def _one(self, row: int) -> Canonical:
-        form, rows = self.form, slice(row, row + 1)
+        form, rows = self.lineup.form, slice(row, row + 1)
         factors = tuple(factor[rows] for factor in form.factors)
         some = form.values[rows], form.folded[rows], factors
         return Canonical(*some, form.spec, form.scalings, form.body, form.keep)
@@ -134,8 +118,8 @@ class MatchedUnits(Kinship):
     def frames(
         self, child: int, parents: list[int]
     ) -> tuple[Float[Tensor, "parents numbers"], Float[Tensor, " numbers"]]:
-        bodies, goal = self.form.bodies, self.form.bodies[child]
-        perms = evidence(bodies[parents], goal, self.form.body, self.flips).aligned.perms
+        bodies, goal = self.lineup.form.bodies, self.lineup.form.bodies[child]
+        perms = evidence(bodies[parents], goal, self.lineup.form.body, self.lineup.flips).aligned.perms
         keep = body_of(self.spec)[1]
         moved = permute(self.values[parents], perms, self.spec) if perms else self.values[parents]
         return moved[:, keep], self.values[child, keep]
@@ -143,18 +127,7 @@ class MatchedUnits(Kinship):
 
 @final
 class StoredTensors(Kinship):
-    """Networks of which only the stored order of tensors can be compared.
-
-    Args:
-        values: Networks as rows.
-        spec: Their layout.
-    """
-
-    def __init__(self, values: Float[Tensor, "networks params"], spec: NetworkSpec) -> None:
-        super().__init__(values, spec)
-        for row in range(len(values) - 1):
-            found = tensor_evidence(values[row + 1 :], values[row], spec)
-            self._keep(row, found.p_value, found.score)
+    """Networks of which only the stored order of tensors can be compared."""
 
     def pair(self, first: int, second: int) -> Pair:
         return self._stored(min(first, second), max(first, second))

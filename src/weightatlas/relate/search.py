@@ -1,5 +1,6 @@
 """Find networks: the nearest ones to a given one, and duplicates."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,15 +10,16 @@ from torch import Tensor
 
 from weightatlas.encoders.base import Encoder
 from weightatlas.errors import DataError
+from weightatlas.progress import Tracker, track
 from weightatlas.relate.canonical import canonical_form
-from weightatlas.relate.compare import RELATED, comparable
-from weightatlas.relate.evidence import evidence
-from weightatlas.relate.null import Null, p_values, score_of
-from weightatlas.relate.tensorwise import tensor_evidence
+from weightatlas.relate.compare import RELATED
+from weightatlas.relate.lineup import Lineup
+from weightatlas.relate.null import Null
 from weightatlas.weights.batch import batch_of
 from weightatlas.weights.spec import NetworkSpec
 
 _SAME = 1e-8  # relative squared distance of canonical forms below which networks are copies
+_AT_ONCE = 256  # networks that are compared before progress is told
 _NEAR = 1e-2  # and below which they are near duplicates
 
 
@@ -26,9 +28,9 @@ class Neighbor:
     """A network near another.
 
     Args:
-        row: Which one.
-        score: Likeness of weights after matching: 0 for strangers, 1 for copies; none without hidden units.
-        p_value: How likely strangers are this alike; corrected for the number of networks searched.
+        row: Which one; networks of several stacks are counted on.
+        score: Likeness of weights: 0 for strangers, 1 for copies; none if it is not finite.
+        p_value: How likely strangers are this alike, times the number of pairs tested (Bonferroni).
         distance: Distance of embeddings, if an encoder was given.
     """
 
@@ -62,33 +64,71 @@ def search(
     Raises:
         DataError: The network is not finite.
     """
+    return search_stacks(like, [(values, spec)], top, encoder, null)
+
+
+def search_stacks(
+    like: Float[Tensor, " params"],
+    stacks: Sequence[tuple[Float[Tensor, "networks params"], NetworkSpec]],
+    top: int = 10,
+    encoder: Encoder | None = None,
+    null: Null | None = None,
+) -> list[Neighbor]:
+    """Find the networks nearest to one among several stacks, as `search` does.
+
+    Stacks are equally laid out but differ in what else is known of them, such as their activation; the
+    network is compared with each as if it were one of it. P-values are corrected for all pairs of all
+    stacks that could be tested, copies of it included.
+
+    Args:
+        like: The network to look for.
+        stacks: Networks as rows, and their layout.
+        top: How many to return.
+        encoder: Gives embeddings; none compares weights only.
+        null: What strangers look like; measured values of the package by default.
+
+    Raises:
+        DataError: The network is not finite.
+    """
     if not bool(torch.isfinite(like).all()):
-        raise DataError("The network to look for holds NaN or infinite values.")
-    finite = torch.isfinite(values).all(dim=1)
-    clean = torch.where(finite[:, None], values, 0.0)
-    form = canonical_form(torch.cat([like[None].float(), clean.float()]), spec)
-    if comparable(form, form):
-        flips = form.spec if spec.graph is not None else None
-        found = evidence(form.bodies[1:], form.bodies[0], form.body, flips)
-        scores, near = score_of(found).double().numpy(), found.matched.double().numpy()
-        p = p_values(found, null or Null.default())[0].numpy()
-    else:
-        tensors = tensor_evidence(clean.float(), like.float(), spec)
-        scores = near = tensors.score.numpy()
-        p = tensors.p_value.numpy()
-    scores = np.where(finite, scores, np.nan)
-    near, p = np.where(finite, near, -np.inf), np.where(finite, p, 1.0)
-    p = np.where((values == like).all(dim=1), 0.0, np.minimum(p * len(values), 1.0))
-    far = np.full(len(values), np.nan)
-    if encoder is not None:
-        embedded = encoder.embed(batch_of(torch.cat([like[None], clean]), spec)).double()
-        far = np.where(finite, (embedded[1:] - embedded[0]).norm(dim=1).numpy(), np.inf)
+        raise DataError("The network to look for holds NaN or infinite values.", todo="Look for another one.")
+    null, parts = null or Null.default(), []
+    with track(sum(len(values) for values, _ in stacks), "searching networks") as bar:
+        for values, spec in stacks:
+            parts += _looked_at(Lineup(torch.cat([like[None].float(), values.float()]), spec, null), bar)
+    if not parts:
+        return []
+    far = np.concatenate([_distances_of(like, *stack, encoder) for stack in stacks])
+    p, scores, near, tested = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    p = np.minimum(p * tested.sum().clip(1), 1.0)
     kin = p <= RELATED
     order = np.lexsort((-near, np.nan_to_num(far) * ~kin, ~kin))[:top]
     return [
         Neighbor(int(row), _known(float(scores[row])), float(p[row]), _known(float(far[row])))
         for row in order
     ]
+
+
+def _looked_at(lineup: Lineup, bar: Tracker) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Compare the first network with the others: p-values, scores, likeness, and whether a test was made."""
+    found = []
+    for start in range(1, len(lineup.values), _AT_ONCE):
+        some = lineup.beside(0, slice(start, start + _AT_ONCE))
+        found.append((some.p_value, some.score, some.likeness, some.tested))
+        bar.advance(len(some.score))
+    return found
+
+
+def _distances_of(
+    like: Tensor, values: Tensor, spec: NetworkSpec, encoder: Encoder | None
+) -> Float[np.ndarray, " networks"]:
+    """Distance of embeddings from that of a network; infinite for networks that are not finite."""
+    if encoder is None:
+        return np.full(len(values), np.nan)
+    finite = torch.isfinite(values).all(dim=1)
+    rows = torch.cat([like[None], torch.where(finite[:, None], values, 0.0)])
+    embedded = encoder.embed(batch_of(rows, spec)).double()
+    return torch.where(finite, (embedded[1:] - embedded[0]).norm(dim=1), torch.inf).numpy()
 
 
 def _known(value: float) -> float | None:

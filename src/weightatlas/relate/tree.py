@@ -1,19 +1,19 @@
 """The family tree of many networks: who was made from whom."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from weightatlas.progress import Tracker, track
 from weightatlas.relate.arborescence import arborescence
 from weightatlas.relate.changes import changes_of
 from weightatlas.relate.compare import RELATED
 from weightatlas.relate.descent import CHANGED, descents, halves
 from weightatlas.relate.kinship import Kinship, kinship_of
 from weightatlas.relate.null import Null
-from weightatlas.relate.pair import Pair
 from weightatlas.relate.rooting import rooted
 from weightatlas.relate.traces import traces_of
 from weightatlas.weights.spec import NetworkSpec
@@ -21,6 +21,7 @@ from weightatlas.weights.spec import NetworkSpec
 _NEAREST = 40  # relatives of each network that may be its parent; siblings can be nearer than it
 _AVERAGE = 1e-5  # relative squared error of an average, from float32 arithmetic
 _APART = 1e-4  # relative squared difference of its parents, at least: roundings of one network average to it
+_LONG = 1000  # pairs of relatives that take so long that their progress is shown
 _SINGLE = 0.01  # share of changed numbers below which one parent explains a network
 
 
@@ -68,7 +69,10 @@ class Tree:
 
 
 def family_tree(
-    values: Float[Tensor, "networks params"], spec: NetworkSpec, null: Null | None = None
+    values: Float[Tensor, "networks params"],
+    spec: NetworkSpec,
+    null: Null | None = None,
+    bar: Tracker | None = None,
 ) -> Tree:
     """Find out which networks were made from which.
 
@@ -82,12 +86,13 @@ def family_tree(
         values: Networks as rows.
         spec: Their layout.
         null: What strangers look like; measured values of the package by default.
+        bar: Told how many pairs were compared.
     """
     if len(values) < 2:
         return Tree((), tuple(range(len(values))))
-    clan = _Clan(kinship_of(values.float(), spec, null or Null.default()))
-    costs, changed, pairs = clan.costs()
-    merges = clan.merges(pairs, changed)
+    clan = _Clan(kinship_of(values, spec, null or Null.default(), bar))
+    costs, changed, partial = clan.costs()
+    merges = clan.merges(partial, changed)
     for child, both in merges.items():
         costs[child, list(both)] = np.inf
     found = rooted(_grown(costs, merges, root_cost=2 * CHANGED * spec.params), costs, merges)
@@ -96,9 +101,23 @@ def family_tree(
         parent = merges[child][0] if child in merges else parent
         if parent is not None:
             second = merges[child][1] if child in merges else None
-            edges.append(clan.edge(child, parent, second, pairs))
+            edges.append(clan.edge(child, parent, second))
     children = {edge.child for edge in edges}
     return Tree(tuple(edges), tuple(row for row in range(len(values)) if row not in children))
+
+
+def family_forest(
+    stacks: Sequence[tuple[Float[Tensor, "networks params"], NetworkSpec]], null: Null | None = None
+) -> Tree:
+    """Find the family tree of each of several layouts, and put them side by side.
+
+    Args:
+        stacks: Networks as rows, and their layout.
+        null: What strangers look like; measured values of the package by default.
+    """
+    total = sum(len(values) * (len(values) - 1) // 2 for values, _ in stacks)
+    with track(total, "comparing pairs of networks") as bar:
+        return forest([(family_tree(values, spec, null, bar), len(values)) for values, spec in stacks])
 
 
 def forest(trees: Iterable[tuple[Tree, int]]) -> Tree:
@@ -163,24 +182,27 @@ class _Clan:
         ]
         return [int(other) for other in near[:_NEAREST]]
 
-    def costs(self) -> tuple[np.ndarray, np.ndarray, dict[tuple[int, int], Pair]]:
-        """Price every arc between near relatives, and count the numbers that change along it."""
+    def costs(self) -> tuple[np.ndarray, np.ndarray, dict[int, list[int]]]:
+        """Price every arc between near relatives, count the numbers that change along it, and note halves.
+
+        Returns:
+            Costs, counts, and the possible parents of networks that may be averages.
+        """
         count = len(self.values)
         near = {(min(i, j), max(i, j)) for i in range(count) for j in self.relatives(i)}
-        pairs = {key: self.kinship.pair(*key) for key in sorted(near)}
         costs, changed = np.full((2, count, count), np.inf)
-        for (low, high), pair in pairs.items():
+        partial: dict[int, list[int]] = {}
+        for low, high in _watched(sorted(near)):
+            pair = self.kinship.pair(low, high)
             down, up = descents(pair, (self.traces[low], self.traces[high]))
             costs[low, high], costs[high, low] = down.cost, up.cost
             changed[low, high], changed[high, low] = down.changed, up.changed
-        return costs, changed, pairs
-
-    def merges(self, pairs: dict[tuple[int, int], Pair], changed: np.ndarray) -> dict[int, tuple[int, int]]:
-        """Find networks that are averages of two others, and that no single one explains."""
-        partial: dict[int, list[int]] = {}
-        for (low, high), pair in pairs.items():
             for parent, child in halves(pair, low, high):
                 partial.setdefault(child, []).append(parent)
+        return costs, changed, partial
+
+    def merges(self, partial: dict[int, list[int]], changed: np.ndarray) -> dict[int, tuple[int, int]]:
+        """Find networks that are averages of two others, and that no single one explains."""
         found = {}
         for child, parents in partial.items():
             if changed[:, child].min() <= _SINGLE * self.spec.params:
@@ -206,11 +228,21 @@ class _Clan:
                     best, left = (parents[i], parents[j]), share
         return best
 
-    def edge(self, child: int, parent: int, second: int | None, pairs: dict[tuple[int, int], Pair]) -> Edge:
+    def edge(self, child: int, parent: int, second: int | None) -> Edge:
         """Describe an arc."""
         low, high = min(child, parent), max(child, parent)
-        pair = pairs[low, high]
-        names = changes_of(pair, (self.traces[low], self.traces[high])).names
+        names = changes_of(self.kinship.pair(low, high), (self.traces[low], self.traces[high])).names
         if second is not None:
             names = tuple(dict.fromkeys(name.replace("fine-tuned", "merged") for name in names))
         return Edge(child, parent, second, names or ("identical",), float(self.p[child, parent]))
+
+
+def _watched(pairs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Go through pairs of relatives, with a display of its own where that takes long."""
+    if len(pairs) < _LONG:
+        yield from pairs
+        return
+    with track(len(pairs), "pricing arcs between relatives") as bar:
+        for pair in pairs:
+            yield pair
+            bar.advance()
