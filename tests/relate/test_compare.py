@@ -1,5 +1,7 @@
 """Verdicts on networks whose history is known."""
 
+import re
+
 import pytest
 import torch
 from scipy.stats import kstest
@@ -10,10 +12,13 @@ from tests.relate.test_tensorwise import recurrent, rows, sines, stacked
 from weightatlas.errors import DataError
 from weightatlas.relate import family
 from weightatlas.relate.calibrate import falling, stranger_scores
-from weightatlas.relate.compare import compare
+from weightatlas.relate.compare import _why_not, compare
 from weightatlas.relate.null import Null
+from weightatlas.relate.tensorwise import TensorEvidence
+from weightatlas.relate.unmatched import bare_of
 from weightatlas.symmetry.permutation import permute, sample
 from weightatlas.symmetry.verify import spec_of
+from weightatlas.weights.fold import fold_norms
 from weightatlas.weights.infer import infer
 from weightatlas.weights.spec import NetworkSpec
 
@@ -233,3 +238,102 @@ def test_equal_layouts_without_certain_units_are_not_called_different_architectu
     spec = infer({"a.weight": (4, 3), "b.weight": (5, 3)}).spec
     first, second = torch.randn(2, spec.params, generator=torch.Generator().manual_seed(0))
     assert compare(first, second, spec, spec).why.startswith("No layer has hidden units that are certain")
+
+
+@pytest.mark.parametrize(
+    ("copied", "says"),
+    [
+        ((), "they are like strangers"),
+        (("small.weight",), "^Less than 1 % of the weights are equal to the bit, the others like"),
+        (("wide.weight",), "^45 % of the weights are equal"),
+    ],
+)
+def test_small_shares_of_equal_weights_are_no_zero_percent(copied, says):
+    shapes = {"wide.weight": (80, 100), "more.weight": (120, 80), "small.weight": (8, 12)}
+    spec = bare_of(infer(shapes).spec)
+    values = torch.randn(2, spec.params, generator=torch.Generator().manual_seed(0))
+    for name in copied:
+        values[1, spec.slices[name]] = values[0, spec.slices[name]]
+    found = compare(*values, spec)
+    assert found.state == "undecided"
+    assert re.search(says, found.why), found.why
+    assert "0 %" not in found.why.replace("45 %", "")
+
+
+def test_what_is_more_alike_than_most_strangers_is_not_called_like_strangers():
+    found = TensorEvidence(torch.tensor(1e-3), torch.tensor(0.1), torch.tensor(0.0), 3)
+    assert "more alike than most strangers" in _why_not(found)
+    table = TensorEvidence(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(1.0), 0)
+    assert "tables" in _why_not(table)
+    few = TensorEvidence(torch.tensor(1.0), torch.tensor(0.5), torch.tensor(0.996), 0)
+    assert _why_not(few).startswith(
+        "More than 99 % of the weights are equal to the bit, the others too small"
+    )
+
+
+def test_layouts_that_differ_elsewhere_are_no_replaced_head():
+    values, spec = rows(recurrent, 1)
+    state = {tensor.name: values[0][spec.slices[tensor.name]].view(tensor.shape) for tensor in spec.tensors}
+    states = {"extra.weight": torch.ones(5, 3), **state}, state
+    specs = infer(states[0]).spec, infer(states[1]).spec
+    vectors = [
+        torch.cat([own[tensor.name].flatten() for tensor in spec.tensors])
+        for own, spec in zip(states, specs, strict=True)
+    ]
+    found = compare(vectors[0], drifted(vectors[1]), *specs)
+    assert found.verdict == "fine-tuned + other layout"
+    assert found.facts["layouts differ in"] == "extra.weight 5 × 3 only in the first"
+    nothing = compare(vectors[0], BASE, specs[0], SPEC)
+    assert (nothing.state, nothing.compared) == ("undecided", "nothing")
+    assert "only in the first" in nothing.why
+
+
+def test_folded_norms_are_another_layout():
+    spec = resnet()
+    base = networks(spec, 1)
+    folded, inner = fold_norms(base, spec)
+    found = compare(base[0], family.permuted(folded, inner)[0], spec, inner, NULL)
+    assert found.verdict == "permuted + other layout"
+    assert "only in the first" in found.facts["layouts differ in"]
+    assert compare(folded[0], base[0], inner, spec, NULL).verdict == "other layout"
+
+
+def test_a_graph_that_one_network_has_holds_for_both():
+    """A file of unknown code beside a row of a zoo: batch norms can be folded in both."""
+    spec = resnet()
+    base = networks(spec, 2)
+    moved = family.permuted(family.rescaled(base, spec), spec)
+    for specs in ((spec, spec.replace(graph=None)), (spec.replace(graph=None), spec)):
+        assert compare(base[0], moved[0], *specs, NULL).verdict == "permuted + rescaled"
+        assert compare(base[0], moved[1], *specs, NULL).state == "independent"
+
+
+def test_networks_of_other_activations_are_treated_alike():
+    moved = family.permuted(family.rescaled(row(BASE), SPEC), SPEC)[0]
+    assert compare(BASE, moved, SPEC, mlp("tanh"), NULL).verdict == "permuted + rescaled"
+    assert compare(BASE, moved, mlp("tanh"), SPEC, NULL).verdict == "permuted + rescaled"
+
+
+def test_two_prunings_of_one_network_are_not_identical():
+    draw = torch.Generator().manual_seed(5)
+    first, second = (BASE * (torch.rand(len(BASE), generator=draw) > 0.5) for _ in range(2))
+    found = compare(first, second, SPEC, null=NULL)
+    assert (found.verdict, found.direction) == ("pruned", None)
+
+
+def test_two_roundings_of_one_network_are_not_identical_and_have_no_direction():
+    coarse = family.quantized(row(BASE), SPEC, "int8")[0]
+    moved = family.quantized(row(drifted(BASE, 0.003)), SPEC, "int8")[0]
+    assert int((coarse != moved).sum()) > 100
+    found = compare(coarse, moved, SPEC, null=NULL)
+    assert (found.verdict, found.direction) == ("quantized", None)
+    for other in ("int8 per row", "bfloat16"):
+        rounded = family.quantized(row(BASE), SPEC, other)[0]
+        found = compare(coarse, rounded, SPEC, null=NULL)
+        assert (found.verdict, found.direction) == ("quantized", None)
+
+
+def test_huge_numbers_do_not_overflow():
+    huge = 1e25 * networks(SPEC, 2)
+    assert compare(huge[0], family.permuted(huge[:1], SPEC)[0], SPEC, null=NULL).verdict == "permuted"
+    assert compare(huge[0], huge[1], SPEC, null=NULL).state == "independent"

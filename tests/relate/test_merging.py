@@ -60,3 +60,13 @@ def test_other_layouts_have_no_midpoint():
     relation = compare(BASE, torch.ones(other.params), SPEC, other, NULL)
     found = merging(relation, known(BASE), Known("y", torch.ones(other.params), other))
     assert "layouts differ" in found["no average"]
+
+
+def test_networks_that_compute_other_functions_have_no_average():
+    """Running the second with the code of the first would measure a network that nobody has."""
+    other = Known("y", drifted(BASE), mlp("tanh"))
+    relation = compare(BASE, other.vector, SPEC, other.spec, NULL)
+    assert relation.related
+    found = merging(relation, running(BASE, lambda name: create_task("digits")), other)
+    assert list(found) == ["no average"]
+    assert "other functions" in found["no average"]

@@ -19,8 +19,9 @@ def compare(
     """Tell how two networks are related, from their weights alone, and how sure that is.
 
     Verdicts: identical, independent, undecided, or what was done on the way from one to the other:
-    permuted, rescaled, fine-tuned, merged, head replaced, pruned, quantized. The p-value is how likely two
-    networks trained independently are this alike; related means at most 1e-4, independent at least 1e-2.
+    permuted, rescaled, fine-tuned, merged, head replaced (or other layout, where more than the last layers
+    differ), pruned, quantized. The p-value is how likely two networks trained independently are this alike;
+    related means at most 1e-4, independent at least 1e-2.
     Where it is not certain which units may be renumbered (recurrent layers, files of unknown code), tensors
     are compared in the order they are stored in; what shows no kinship is then undecided, not independent.
 
@@ -60,6 +61,7 @@ def compare(
         "verdict": found.verdict,
         "direction": arrow.get(found.direction or "", "cannot be told"),
         "because": found.why,
+        "layouts differ in": found.facts.get("layouts differ in", ""),
         "p-value": f"{found.p_value:.1e}",
         f"likeness of {found.compared}": "" if found.compared == "nothing" else found.score,
         **{f"merging, {key}": _shown(value) for key, value in merge.items()},

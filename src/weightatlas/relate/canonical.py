@@ -53,9 +53,41 @@ def canonical_form(values: Float[Tensor, "networks params"], spec: NetworkSpec) 
     """
     folded, inner = fold_norms(values, spec) if spec.graph is not None else (values, spec)
     scalings = scalings_of(inner) if inner.graph is not None else assumed_scalings(inner)
-    balanced, factors = balance(folded, inner, scalings)
+    balanced, factors = _balanced(folded, inner, scalings)
     body, keep = body_of(inner)
     return Canonical(balanced, folded, tuple(factors), inner, scalings, body, keep)
+
+
+def _balanced(
+    folded: Float[Tensor, "networks params"], spec: NetworkSpec, scalings: tuple[Scaling, ...]
+) -> tuple[Float[Tensor, "networks params"], list[Float[Tensor, "networks _"]]]:
+    """Balance units, in double precision where numbers are so large that their squares overflow."""
+    balanced, factors = balance(folded, spec, scalings)
+    large = ~torch.isfinite(balanced).all(dim=1) & torch.isfinite(folded).all(dim=1)
+    if bool(large.any()):
+        limit = torch.finfo(folded.dtype).max
+        again, more = balance(folded[large].double(), spec, scalings)
+        balanced[large] = again.clamp(-limit, limit).to(balanced)
+        for factor, new in zip(factors, more, strict=True):
+            factor[large] = new.to(factor)
+    return balanced, factors
+
+
+@lru_cache(maxsize=256)
+def head_of(spec: NetworkSpec) -> Tensor:
+    """Places of the head: the last layers, those after all layers whose outputs may be permuted.
+
+    Args:
+        spec: The layout.
+    """
+    moving = [place for place, layer in enumerate(spec.layers) if _moves(spec, layer)]
+    layers = spec.layers[moving[-1] + 1 :] if moving else ()
+    places = [
+        torch.arange(spec.offsets[index], spec.offsets[index] + spec.tensors[index].size)
+        for layer in layers
+        for index in layer
+    ]
+    return torch.cat(places) if places else torch.zeros(0, dtype=torch.int64)
 
 
 @lru_cache(maxsize=256)

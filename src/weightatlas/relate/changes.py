@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from weightatlas.relate.canonical import body_of
+from weightatlas.relate.canonical import body_of, head_of
+from weightatlas.relate.layouts import LayoutDifference
 from weightatlas.relate.pair import Pair
 from weightatlas.relate.traces import Traces
 from weightatlas.weights.spec import NetworkSpec
@@ -21,6 +22,8 @@ _MERGED = (0.3, 0.8)  # share of a parent that is left in an average with anothe
 _EVEN = 0.1  # largest deviation of this share over layers: training moves layers unequally far
 _WHOLE = 0.75  # share of an average, at least, that is in its parent
 _APART = 0.87  # squared cosine above which a difference is too small to be a merge with a stranger
+_ORDER = ("permuted", "rescaled", "fine-tuned", "merged", "head replaced", "other layout")
+_ORDER += ("pruned", "quantized")
 _COARSE = {"float16": 11.0, "bfloat16": 8.0}
 
 
@@ -41,34 +44,38 @@ class Changes:
     facts: dict[str, float | str | None]
 
 
-def changes_of(pair: Pair, traces: tuple[Traces, Traces]) -> Changes:
+def changes_of(pair: Pair, traces: tuple[Traces, Traces], layouts: LayoutDifference | None = None) -> Changes:
     """Name the operations between two related networks.
 
     Pruning leaves zeros and rounding leaves levels in one of them, which is then the child. Numbers that
     these do not explain are a merge if one network is a half of the other, else fine-tuning. A shared
-    ancestor gives the same picture as fine-tuning.
+    ancestor gives the same picture as fine-tuning. Two networks that lack weights of each other, or differ by
+    less than the step both are rounded to, were both pruned or rounded: neither is the child.
 
     Args:
         pair: Both networks in one frame.
         traces: Zeros and precision of the first and the second as they were stored.
+        layouts: In what their layouts differ.
     """
     first, second = traces
     votes: dict[str, Direction] = {}
     names = [name for name, so in (("permuted", pair.permuted), ("rescaled", pair.rescaled)) if so]
     head = _head_cosine(pair)
-    replaced = not pair.heads or (head is not None and head < _HEAD * _cosine(pair, _body(pair)))
-    where = _body(pair) if replaced and pair.heads else torch.arange(len(pair.first))
+    replaced = head is not None and head < _HEAD * _cosine(pair, _body(pair))
+    where = torch.ones(len(pair.first), dtype=torch.bool)
+    where[head_of(pair.spec) if replaced else []] = False
     sparser = _sparser(pair, traces)
     soft, way, share = _soft(pair, sparser, traces, where)
     names += [soft] if soft else []
     names += ["head replaced"] if replaced else []
+    names += [layouts.name] if layouts is not None and layouts.name else []
+    names += ["pruned"] if any(sparser) else []
+    names += ["quantized"] if first.precision != second.precision else []
     if way is not None:
         votes["an average holds a part of its parent"] = way
     if sparser[0] != sparser[1]:
-        names.append("pruned")
         votes["one has more zeros"] = _way(sparser[1])
-    if first.precision != second.precision:
-        names.append("quantized")
+    if _bits(first) != _bits(second):
         votes["one has a coarser grid of levels"] = _way(_bits(second) < _bits(first))
     ways = set(votes.values())
     facts = {
@@ -77,9 +84,10 @@ def changes_of(pair: Pair, traces: tuple[Traces, Traces]) -> Changes:
         "share of the first in the second": share[0],
         "share of the second in the first": share[1],
         "cosine of heads": head,
-    }
+    } | ({"layouts differ in": layouts.text} if layouts is not None else {})
     way = next(iter(ways)) if len(ways) == 1 else None
-    return Changes(tuple(names), way, " and ".join(votes) if way else "", facts)
+    ordered = tuple(name for name in _ORDER if name in names)
+    return Changes(ordered, way, " and ".join(votes) if way else "", facts)
 
 
 def _soft(
@@ -87,18 +95,19 @@ def _soft(
 ) -> tuple[str | None, Direction | None, tuple[float, float]]:
     """Explain what pruning and rounding leave over: nothing, a merge, or fine-tuning."""
     first, second = pair.first.double(), pair.second.double()
-    kept = torch.zeros(len(first), dtype=torch.bool)
-    kept[where] = True
+    kept = where.clone()
     if any(sparser):
         kept &= (first != 0) & (second != 0)
     blocks = [kept[start:stop].nonzero().flatten() + start for start, stop in _ranges(pair.spec)]
     scale = float(first[kept].square().mean().sqrt()) if kept.any() else 0.0
     left = float((second - first)[kept].square().mean().sqrt()) if kept.any() else 0.0
-    allowed = 1.5 * (traces[0].rounding + traces[1].rounding) + (_EXACT if pair.rescaled else _SAME) * scale
+    exact = (_EXACT if pair.rescaled or pair.folded else _SAME) * scale
+    allowed = 1.5 * (traces[0].rounding + traces[1].rounding) + exact
     shares = torch.tensor([_shares(first[block], second[block]) for block in blocks if len(block) > 8])
     total = _shares(first[kept], second[kept])
     if left <= allowed:
-        return None, None, total
+        rounded = left > exact and traces[0].precision == traces[1].precision
+        return ("quantized" if rounded else None), None, total
     spread = shares.std(dim=0, correction=0).tolist() if len(shares) else [0.0, 0.0]
     possible = [
         side
@@ -141,10 +150,8 @@ def _head_cosine(pair: Pair) -> float | None:
     """Cosine of the heads' weights, or none without heads of equal shape."""
     if not pair.heads:
         return None
-    inside = torch.zeros(len(pair.first), dtype=torch.bool)
-    inside[_body(pair)] = True
-    head = (~inside & _weights(pair.spec)).nonzero().flatten()
-    return _cosine(pair, head) if len(head) else None
+    head = head_of(pair.spec)
+    return _cosine(pair, head) if bool(_weights(pair.spec)[head].any()) else None
 
 
 def _weights(spec: NetworkSpec) -> Tensor:

@@ -11,10 +11,12 @@ from weightatlas.errors import DataError
 from weightatlas.relate.canonical import Canonical, canonical_form, part_of
 from weightatlas.relate.changes import Changes, Direction, changes_of
 from weightatlas.relate.evidence import Evidence, evidence
+from weightatlas.relate.layouts import layout_difference
 from weightatlas.relate.null import Null, p_values, score_of
 from weightatlas.relate.pair import Pair, pair_of
 from weightatlas.relate.tensorwise import TensorEvidence, tensor_evidence
 from weightatlas.relate.traces import traces_of
+from weightatlas.symmetry.scalings import scalings_of
 from weightatlas.weights.spec import NetworkSpec
 
 RELATED = 1e-4  # largest p-value at which networks are called related
@@ -32,7 +34,7 @@ class Relation:
     Args:
         state: "identical", "related", "undecided" or "independent".
         changes: Operations between related networks: "permuted", "rescaled", "fine-tuned", "merged",
-            "head replaced", "pruned", "quantized".
+            "head replaced", "other layout", "pruned", "quantized".
         direction: Which network came first, if a trace tells.
         why: What tells the direction, or why nothing could be decided.
         p_value: How likely two independently trained networks are this alike.
@@ -40,7 +42,7 @@ class Relation:
         p_matched: The same from matched units alone; calibrated on strangers.
         score: Likeness after matching: 0 for strangers, 1 for copies.
         compared: What was compared: units after matching them, or tensors in the order they are stored in.
-        facts: Numbers behind the names of the changes.
+        facts: Numbers behind the names of the changes; "layouts differ in" names tensors that only one has.
     """
 
     state: State
@@ -99,13 +101,14 @@ def compare(
         first: One network as a row of numbers.
         second: The other one.
         spec: Layout of the first.
-        other: Layout of the second, if it is another: only heads may differ.
+        other: Layout of the second, if it is another. Hidden layers must be equal, or tensors alike in name
+            and shape be at least half of the smaller network.
         null: What strangers look like; measured values of the package by default.
 
     Raises:
         DataError: A network is not finite.
     """
-    specs, raw = (spec, other or spec), (first.float(), second.float())
+    specs, raw = _treated_alike(spec, other or spec), (first.float(), second.float())
     for name, vector in zip(("first", "second"), raw, strict=True):
         if not bool(torch.isfinite(vector).all()):
             raise DataError(f"The {name} network holds NaN or infinite values.", todo="Leave it out.")
@@ -130,6 +133,21 @@ def comparable(first: Canonical, second: Canonical) -> bool:
     """
     same = first.body.layout_id == second.body.layout_id and first.body.groups == second.body.groups
     return same and max(first.body.groups, default=0) > 1
+
+
+def _treated_alike(first: NetworkSpec, second: NetworkSpec) -> tuple[NetworkSpec, NetworkSpec]:
+    """Choose what is assumed of two equally laid out networks, so that both get the same canonical form.
+
+    If one layer graph is known, it holds for both. Where two graphs let other units be scaled, none does.
+    """
+    if first.layout_id != second.layout_id:
+        return first, second
+    if (first.graph is None) != (second.graph is None):
+        known = second if first.graph is None else first
+        return known, known
+    if first.graph != second.graph and scalings_of(first) != scalings_of(second):
+        return first.replace(graph=None), second.replace(graph=None)
+    return first, second
 
 
 def judge(
@@ -169,11 +187,12 @@ def judge(
 
 def _in_stored_order(raw: tuple[Tensor, Tensor], specs: tuple[NetworkSpec, NetworkSpec]) -> Relation:
     """Compare networks without certain hidden units by their common tensors, in the stored order."""
-    common = _common(*specs)
+    common, differing = _common(*specs), layout_difference(*specs)
     if sum(specs[0].tensors[index].size for index in common[0]) < _COMMON * min(
         spec.params for spec in specs
     ):
-        why = "The architectures differ in more than the head; weights cannot be compared unit by unit."
+        what = differing.text if differing else "nothing"
+        why = f"Too little of both is alike in name and shape to be compared; they differ in {what}."
         return Relation("undecided", why=why, compared="nothing")
     same, both, spec = specs[0].layout_id == specs[1].layout_id, raw, specs[0]
     if not same:
@@ -197,14 +216,31 @@ def _in_stored_order(raw: tuple[Tensor, Tensor], specs: tuple[NetworkSpec, Netwo
 def _why_not(found: TensorEvidence) -> str:
     """Say why nothing can be decided in the stored order."""
     equal = float(found.equal)
+    if float(found.p_value) < STRANGERS:
+        return "In the order they are stored in they are more alike than most strangers."
+    if equal > 1 - 1e-9:
+        return "All weights are equal to the bit, but they are tables that anybody makes alike."
     if equal:
-        return f"{equal:.0%} of the weights are equal to the bit, the others like those of strangers."
+        others = "like those of strangers" if found.tested else "too small for a test"
+        return f"{_share(equal)} of the weights are equal to the bit, the others {others}."
     if not found.tested:
         return "No layer has hidden units that are certain, and all are too small for a test without them."
     return (
         "In the order they are stored in they are like strangers. Whether units were renumbered cannot be "
         "tested: no layer has hidden units that are certain."
     )
+
+
+def _share(part: float) -> str:
+    """Write a share that is neither nothing nor all.
+
+    Example:
+        >>> _share(0.001), _share(0.4), _share(0.999)
+        ('Less than 1 %', '40 %', 'More than 99 %')
+    """
+    if part < 0.01:
+        return "Less than 1 %"
+    return "More than 99 %" if part > 0.99 else f"{100 * part:.0f} %"
 
 
 def _common(first: NetworkSpec, second: NetworkSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -222,4 +258,4 @@ def _common(first: NetworkSpec, second: NetworkSpec) -> tuple[tuple[int, ...], t
 
 def _changes(pair: Pair, raw: tuple[Tensor, Tensor], specs: tuple[NetworkSpec, NetworkSpec]) -> Changes:
     traces = traces_of(raw[0], specs[0]), traces_of(raw[1], specs[1])
-    return changes_of(pair, traces)
+    return changes_of(pair, traces, layout_difference(*specs))

@@ -29,6 +29,8 @@ def merging(found: Relation, first: Known, second: Known, task: str | None = Non
     """
     if first.spec.layout_id != second.spec.layout_id:
         return {"no average": "Their layouts differ, so there is no midpoint."}
+    if None not in (first.spec.graph, second.spec.graph) and first.spec.graph != second.spec.graph:
+        return {"no average": "Their tensors are laid out alike, but the networks compute other functions."}
     if found.state == "undecided" and found.compared != "matched units":
         return {"no average": found.why}
     expected = 0.0 if found.state == "identical" else can_merge(found.score)

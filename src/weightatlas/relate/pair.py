@@ -29,6 +29,7 @@ class Pair:
         permuted: Whether units were renumbered.
         rescaled: Whether units were rescaled or changed sign.
         heads: Whether the vectors include heads.
+        folded: Whether they are of networks whose norms were folded, which only one of them has.
     """
 
     first: Float[Tensor, " numbers"]
@@ -37,6 +38,7 @@ class Pair:
     permuted: bool
     rescaled: bool
     heads: bool
+    folded: bool = False
 
     @property
     def difference(self) -> Float[Tensor, " numbers"]:
@@ -80,6 +82,9 @@ def pair_of(
     if scaled:
         return Pair(first.folded[0], undone[0], first.spec, _renumbered(perms), True, True)
     if not same:
+        if body_of(specs[0])[0].layout_id != body_of(specs[1])[0].layout_id:
+            both = first.folded[0, first.keep], plain[0, second.keep]
+            return Pair(*both, first.body, moved and _renumbered(perms), flips > _FLIPPED, False, True)
         return _bodies(raw, specs, perms, signs, moved)
     moved_raw = placed(raw[1][None], perms, signs, specs[1])[0]
     return Pair(raw[0], moved_raw, specs[0], _renumbered(perms), flips > _FLIPPED, True)
