@@ -10,7 +10,7 @@ from torch import Tensor
 from weightatlas.errors import DataError
 from weightatlas.results import Kind, Record
 
-REACHES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+REACHES = (0.25, 0.5, 0.75, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 MARGIN = 0.01
 
 

@@ -1,4 +1,4 @@
-"""Figures of a bench, drawn from its records alone: distributions as boxes, trainings and sizes as curves."""
+"""Figures of a bench, from its records alone: distributions, trainings and sizes, and frontiers of generators."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from weightatlas.atomic import write_text
 from weightatlas.report import svg
+from weightatlas.report.frontier import draw_reaches, draw_spots, frontier_of
 from weightatlas.report.maps import draw_maps
 from weightatlas.results import Record, summarize
 
@@ -36,9 +37,9 @@ def draw(records: Sequence[Record], label: str) -> str | None:
     grown = gathered(own, _WITH, "turn")
     curves = apart({**curves, **grown})
     curves = {name: rows for name, rows in curves.items() if max(len(turns) for turns in rows.values()) > 1}
+    if not boxes and not curves:
+        return _frontier(own, label)
     count = len(boxes) + len(curves)
-    if not count:
-        return None
     wide, lines = min(count, _ROW), -(-count // _ROW)
     tall = max([1.2 + 0.42 * len(rows) for rows in boxes.values()], default=0.0)
     tall = max([tall, *(3.0 + 0.2 * len(rows) for rows in curves.values())])
@@ -50,6 +51,18 @@ def draw(records: Sequence[Record], label: str) -> str | None:
             _curves(axes, name, rows, "training networks" if name in grown else "pass or epoch")
             if name in grown:
                 _ratios(axes, rows)
+        return svg.to_svg(figure, label)
+
+
+def _frontier(records: Sequence[Record], label: str) -> str | None:
+    """Draw accuracy against novelty, where a bench made networks."""
+    spots, reaches = frontier_of(records)
+    if len(spots) < 2:
+        return None
+    with svg.style():
+        figure, panels = svg.panels(2, 11.0, max(3.6, 0.2 * len(spots)), 2)
+        draw_reaches(panels[0], reaches)
+        draw_spots(panels[1], spots)
         return svg.to_svg(figure, label)
 
 
