@@ -1,4 +1,4 @@
-"""Figures of a bench, from its records alone: distributions, trainings and sizes, and frontiers of generators."""
+"""Figures of a bench from its records alone: distributions, trainings, sizes, frontiers of generators."""
 
 import re
 from collections.abc import Sequence
