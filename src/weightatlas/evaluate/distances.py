@@ -48,35 +48,6 @@ def pairwise_mean(values: Float[Tensor, "networks numbers"]) -> float:
     return float(between.double().sum() / (count * (count - 1)))
 
 
-def spread(
-    values: Float[Tensor, "networks params"],
-    lineage: Int[Tensor, " networks"] | None = None,
-    chunk: int = 256,
-) -> float:
-    """Median distance of a zoo's networks to their nearest neighbor: the zoo's unit of length.
-
-    Args:
-        values: The zoo's networks as rows.
-        lineage: Number of each network's lineage; checkpoints of one training run are not neighbors.
-        chunk: Rows at a time.
-
-    Raises:
-        DataError: All networks are of one lineage, or there is only one.
-    """
-    own = torch.arange(len(values), device=values.device) if lineage is None else lineage.to(values.device)
-    if len(own.unique()) < 2:
-        raise DataError(
-            f"The spread of a zoo needs networks of two lineages; these {len(values)} are of one.",
-            todo="Pass more training networks.",
-        )
-    rows = zip(values.split(chunk), own.split(chunk), strict=True)
-    least = [
-        distances(part, values).masked_fill(ids[:, None] == own[None, :], torch.inf).min(1).values
-        for part, ids in rows
-    ]
-    return float(torch.cat(least).median())
-
-
 def aligned(
     values: Float[Tensor, "networks params"], reference: Float[Tensor, " params"], spec: NetworkSpec | None
 ) -> Float[Tensor, "networks params"]:
