@@ -78,13 +78,15 @@ def changes_of(pair: Pair, traces: tuple[Traces, Traces], layouts: LayoutDiffere
     if _bits(first) != _bits(second):
         votes["one has a coarser grid of levels"] = _way(_bits(second) < _bits(first))
     ways = set(votes.values())
-    facts = {
+    facts: dict[str, float | str | None] = {
         "zeros": f"{first.zeros:.3f}, {second.zeros:.3f}",
         "precision": f"{first.precision or 'full'}, {second.precision or 'full'}",
         "share of the first in the second": share[0],
         "share of the second in the first": share[1],
         "cosine of heads": head,
-    } | ({"layouts differ in": layouts.text} if layouts is not None else {})
+    }
+    if layouts is not None:
+        facts["layouts differ in"] = layouts.text
     way = next(iter(ways)) if len(ways) == 1 else None
     ordered = tuple(name for name in _ORDER if name in names)
     return Changes(ordered, way, " and ".join(votes) if way else "", facts)
