@@ -123,3 +123,23 @@ def test_a_new_peak_forgets_what_was_held_before() -> None:
     del held
     results.new_peak()
     assert results.peak_mb() < before - 32
+
+
+def test_a_refusal_has_a_reason_in_place_of_a_number_and_goes_when_there_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    about = {"bench": "losses", "tier": "smoke", "zoo": "digits", "method": "mlp", "seeds": (0,)}
+    refused = results.refusal("too wide", **about)
+    append_records(path, [refused])
+    (row,) = json.loads(path.read_text())
+    assert (row["value"], row["note"]) == (None, "too wide")
+    assert load_records(path) == [refused]
+    assert finished(path, "losses", "smoke", "digits", "mlp", 0) == [refused]
+    again = results.refusal("too wide", **{**about, "seeds": (1,)})
+    (joined,) = summarize([refused, again])
+    assert (joined.seeds, joined.note) == ((0, 1), "too wide")
+    assert [r.metric for r in append_records(path, [record(method="mlp")])] == ["R2"]
+    assert "note" not in json.loads(path.read_text())[0]
+    with pytest.raises(ConfigError, match="say in `note`"):
+        record(value=None)
+    with pytest.raises(ConfigError, match="needs no note"):
+        record(note="why")

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from tests.test_results import record
 from weightatlas.errors import ConfigError
+from weightatlas.results import refusal
 from weightatlas.tables import table, to_markdown
 
 
@@ -50,3 +51,15 @@ def test_a_number_without_seeds_does_not_take_the_place_of_the_mean_over_seeds()
     printed = to_markdown(rows)
     assert "| CSB | 0.500 ± 0.354 |" in printed
     assert "| CSB · no seed | 0.125 |" in printed
+
+
+def test_a_refused_row_holds_dashes_and_its_reason_stands_below() -> None:
+    about = {"bench": "losses", "tier": "smoke", "zoo": "digits", "seeds": (0,)}
+    refused = [refusal("works on [one] layout", method=name, **about) for name in ("mlp", "nft")]
+    text = to_markdown([refused[0], record(), record(metric="MAE"), refused[1]])
+    assert "| method | R2 | MAE |" in text
+    assert "| mlp | - | - |" in text
+    assert "- mlp, nft: works on [one] layout" in text
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(table([record(), *refused]))
+    assert "works on [one] layout" in " ".join(console.export_text().split())  # wrapped below the table

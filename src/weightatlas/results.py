@@ -1,6 +1,7 @@
 """One record per measured number: written, read, and joined over seeds."""
 
 import json
+import math
 import platform
 import sys
 from collections.abc import Iterable
@@ -9,9 +10,9 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from weightatlas import runtime
 from weightatlas.atomic import write_text
@@ -19,6 +20,14 @@ from weightatlas.config import Config
 from weightatlas.errors import FileError
 
 Kind = Literal["ours", "baseline", "published"]
+Number = Annotated[
+    float,
+    BeforeValidator(lambda value: math.nan if value is None or value != value else value),
+    PlainSerializer(lambda value: None if math.isnan(value) else value, when_used="json"),
+]
+"""A number, or NaN where there is none: null in JSON."""
+
+REFUSED = "refused"  # the metric of a record without a number
 _PACKAGES = ("weightatlas", "torch", "numpy", "scipy", "scikit-learn")
 
 
@@ -36,7 +45,7 @@ class Record(Config):
         method: What was measured.
         kind: Our method, a trivial baseline beside it, or a number printed in a paper.
         metric: Name of the number.
-        value: The number; must be finite.
+        value: The number; must be finite, or NaN with a note.
         spread: Standard deviation over seeds, or over networks if there is one seed.
         n: Networks the number was measured on.
         seeds: Seeds it comes from; one for a finished run, several for a summary.
@@ -46,6 +55,7 @@ class Record(Config):
         command: How to get the number again.
         hardware: Processor, cores and accelerator.
         versions: Package name -> version.
+        note: Why there is no number: the method refuses these networks. Tables show `-` and the reason.
     """
 
     bench: str
@@ -54,7 +64,7 @@ class Record(Config):
     method: str
     kind: Kind = "ours"
     metric: str
-    value: float = Field(allow_inf_nan=False)
+    value: Number
     spread: float | None = Field(default=None, allow_inf_nan=False)
     n: int | None = None
     seeds: tuple[int, ...] = ()
@@ -64,11 +74,35 @@ class Record(Config):
     command: str = ""
     hardware: str = ""
     versions: dict[str, str] = Field(default={})
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _a_number_or_a_reason(self) -> Self:
+        if not math.isfinite(self.value) and not (math.isnan(self.value) and self.note):
+            raise ValueError(f"the value of '{self.metric}' is not finite; say in `note` why there is none")
+        if math.isfinite(self.value) and self.note:
+            raise ValueError(f"the value of '{self.metric}' needs no note, which says why there is none")
+        return self
 
     @property
     def key(self) -> tuple[object, ...]:
         """What makes a record the same measurement as another."""
         return (self.bench, self.tier, self.zoo, self.method, self.metric, self.seeds, self.kind, self.split)
+
+
+def refusal(reason: str, **about: Any) -> Record:
+    """Record that a method takes no part, so that its row is shown with the reason and not tried again.
+
+    Example:
+        >>> found = refusal("too wide", bench="b", tier="smoke", zoo="z", method="m", seeds=(0,))
+        >>> found.metric, found.note, found.model_dump(mode="json")["value"]
+        ('refused', 'too wide', None)
+
+    Args:
+        reason: What is wrong, as the error says it.
+        about: Fields of the record.
+    """
+    return Record.build({**about, "metric": REFUSED, "value": None, "note": reason})
 
 
 def load_records(path: str | Path) -> list[Record]:
@@ -92,7 +126,7 @@ def load_records(path: str | Path) -> list[Record]:
 
 
 def append_records(path: str | Path, records: Iterable[Record]) -> list[Record]:
-    """Add records to a results file; a repeated measurement replaces its older record.
+    """Add records to a results file; a repeated measurement replaces its older record, numbers a refusal.
 
     The file is rewritten whole or not at all.
 
@@ -105,9 +139,16 @@ def append_records(path: str | Path, records: Iterable[Record]) -> list[Record]:
     """
     merged = {record.key: record for record in load_records(path)}
     merged |= {record.key: record for record in records}
-    rows = [record.model_dump(mode="json") for record in merged.values()]
+    measured = {_row(record) for record in merged.values() if not record.note}
+    kept = [record for record in merged.values() if not (record.note and _row(record) in measured)]
+    rows = [record.model_dump(mode="json", exclude=None if record.note else {"note"}) for record in kept]
     write_text(path, json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    return list(merged.values())
+    return kept
+
+
+def _row(record: Record) -> tuple[object, ...]:
+    """What all numbers of one method and seed have in common."""
+    return (record.bench, record.tier, record.zoo, record.method, record.seeds, record.kind, record.split)
 
 
 def finished(path: str | Path, bench: str, tier: str, zoo: str, method: str, seed: int) -> list[Record]:
@@ -154,6 +195,8 @@ def _joined(group: list[Record]) -> Record:
     """Average the records of one measurement over its seeds."""
     if len(group) == 1:
         return group[0]
+    if group[0].note:
+        return group[0].replace(seeds=tuple(sorted({seed for record in group for seed in record.seeds})))
     values = [record.value for record in group]
     seconds = [record.seconds for record in group if record.seconds is not None]
     peaks = [record.peak_mb for record in group if record.peak_mb is not None]

@@ -28,11 +28,12 @@ def table(
         columns: Field of the record that names the columns.
         title: Printed above the table.
     """
+    from rich.markup import escape
     from rich.table import Table
 
     records = summarize(records)
     names, lines = arrange(records, rows, columns)
-    grid = Table(title=title or None, caption=caption(records), caption_justify="left")
+    grid = Table(title=title or None, caption=escape(caption(records)), caption_justify="left")
     grid.add_column(rows)
     for name in names:
         grid.add_column(name, justify="right")
@@ -51,8 +52,8 @@ def to_markdown(records: Iterable[Record], rows: str = "method", columns: str = 
 
 
 def caption(records: Sequence[Record]) -> str:
-    """Say how networks were split and over which seeds the numbers are averaged."""
-    measured = [record for record in records if record.kind != "published"]
+    """Say how networks were split, over which seeds the numbers are averaged, and why a row has none."""
+    measured = [record for record in records if record.kind != "published" and not record.note]
     splits = sorted({record.split for record in measured})
     seeds = sorted({seed for record in measured for seed in record.seeds})
     parts = [f"split by {' and '.join(splits)}"] if splits else []
@@ -62,13 +63,17 @@ def caption(records: Sequence[Record]) -> str:
             parts.append("without ± one seed")
     elif seeds:
         parts.append("one seed")
-    return "; ".join(parts)
+    reasons: dict[str, dict[str, None]] = {}
+    for record in records:
+        if record.note:
+            reasons.setdefault(record.note, {})[record.method] = None
+    return "\n".join(["; ".join(parts), *(f"- {', '.join(who)}: {why}" for why, who in reasons.items())])
 
 
 def arrange(
     records: Sequence[Record], rows: str, columns: str
 ) -> tuple[list[str], list[tuple[str, Kind, list[str]]]]:
-    """Arrange records as column names and (row label, kind, cells)."""
+    """Arrange records as column names and (row label, kind, cells); a refused row holds `-`."""
     for name in (rows, columns):
         if name not in Record.model_fields:
             known = ", ".join(Record.model_fields)
@@ -80,9 +85,14 @@ def arrange(
     ]
     cells: dict[tuple[str, Kind], dict[str, str]] = {}
     names: dict[str, None] = {}
+    refused: set[tuple[str, Kind]] = set()
     for record in records:
         label = " · ".join(str(getattr(record, name)) for name in (rows, *context))
         column = str(getattr(record, columns))
+        if record.note:
+            cells.setdefault((label, record.kind), {})
+            refused.add((label, record.kind))
+            continue
         names[column] = None
         if record.kind != "published" and column in cells.get((label, record.kind), {}):
             # The same number without seeds, or as a mean made before: a row of its own, not in place of it.
@@ -90,7 +100,8 @@ def arrange(
         cells.setdefault((label, record.kind), {})[column] = cell(record)
     ordered = sorted(cells, key=lambda row: _KINDS.index(row[1]))
     lines: list[tuple[str, Kind, list[str]]] = [
-        (label, kind, [cells[label, kind].get(name, "") for name in names]) for label, kind in ordered
+        (row[0], row[1], [cells[row].get(name, "-" if row in refused else "") for name in names])
+        for row in ordered
     ]
     return list(names), lines
 

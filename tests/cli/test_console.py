@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from tests.report.sample import records
+from tests.test_results import record
 from weightatlas.cli import console
 from weightatlas.errors import FileError
+from weightatlas.results import refusal
 
 
 def test_rows_as_a_table_and_as_json(capsys):
@@ -73,3 +75,13 @@ def test_what_a_line_is_about_is_not_cut_small(capsys):
     name = "runs/2024-01-01/seed-3/checkpoint_last.pt"
     console.print_rows([{"file": name, **{f"column {i}": "some words in a cell" for i in range(12)}}])
     assert name in capsys.readouterr().out
+
+
+def test_refused_rows_stay_where_columns_are_chosen(capsys):
+    about = {"bench": "losses", "tier": "smoke", "zoo": "digits", "seeds": (0,)}
+    rows = [refusal("too wide", method="mlp", **about), record(), record(metric="MAE")]
+    console.print_records(rows, metrics=("R2",))
+    shown = capsys.readouterr().out
+    assert "MAE" not in shown
+    assert "mlp" in shown
+    assert "too wide" in shown

@@ -106,8 +106,9 @@ def print_records(
     from weightatlas import tables
 
     if metrics:
-        chosen = [record for record in records if record.metric in metrics]
-        records = sorted(chosen, key=lambda record: metrics.index(record.metric)) or records
+        places = {name: place for place, name in enumerate(metrics)}
+        chosen = [record for record in records if record.metric in places or record.note]
+        records = sorted(chosen, key=lambda record: places.get(record.metric, len(places))) or records
     out().print(tables.table(records, title=title))
 
 
