@@ -64,8 +64,8 @@ class SpaceConfig(Config):
             raise ValueError("signals have no classes: compare='signal' goes with against='original' alone")
         if self.compare == "weights" and (further or self.execute == "argmax"):
             raise ValueError(
-                "weights are compared with the original's, and no network is executed: compare='weights' goes "
-                "with against='original' and execute='true', without between= and performance="
+                "weights are compared with the original's, and no network is executed: compare='weights' "
+                "goes with against='original' and execute='true', without between= and performance="
             )
         return self
 

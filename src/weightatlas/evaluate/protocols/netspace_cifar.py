@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from weightatlas.evaluate.protocols import netspace_reconstruct as one
+from weightatlas.evaluate.protocols.netspace_pictures import draw_pictures
 from weightatlas.evaluate.protocols.registry import Card, benches, cards, run_units, settings_of
 from weightatlas.results import Record
 
@@ -39,5 +40,7 @@ def netspace_cifar(
         DataError: $WEIGHTATLAS_DATA is not set or lacks the file of CIFAR-10.
     """
     settings = settings_of(BENCH, tier, one.ReconstructConfig, changes)
-    units = one.units_of(BENCH, settings, seeds)
-    return run_units(BENCH, tier, out, settings.recipe, units, cache=cache)
+    units = one.units_of(BENCH, settings, seeds, Path(out))
+    records = run_units(BENCH, tier, out, settings.recipe, units, cache=cache)
+    draw_pictures(out, settings.methods)
+    return records

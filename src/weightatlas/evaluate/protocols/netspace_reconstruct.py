@@ -1,7 +1,7 @@
 """NetSpace, one architecture: accuracies of rebuilt networks, and of what lies between two of them."""
 
-from collections.abc import Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,11 @@ from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
 from weightatlas.errors import ConfigError
 from weightatlas.evaluate.compression import mean_network, nearest_network
 from weightatlas.evaluate.distances import aligned
-from weightatlas.evaluate.paths import measure_paths
+from weightatlas.evaluate.protocols.netspace_judge import Judge
+from weightatlas.evaluate.protocols.netspace_pictures import draw_pictures
 from weightatlas.evaluate.protocols.netspace_stage import Field, batch_of_fields, field_of, queries_of
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units, settings_of
 from weightatlas.evaluate.protocols.stage import Stage
-from weightatlas.evaluate.reconstruction import compare
-from weightatlas.evaluate.reference import reference_of
 from weightatlas.fit.presets import preset
 from weightatlas.fit.space import SpaceFit, fit_space
 from weightatlas.latent.charts import chart_of, random_chart
@@ -30,7 +29,7 @@ from weightatlas.latent.interpolate import between_codes, between_weights, line
 from weightatlas.latent.refine import RefineConfig, refine
 from weightatlas.latent.repair import repair
 from weightatlas.objectives.space import SpaceConfig
-from weightatlas.results import Kind, Record
+from weightatlas.results import Record
 from weightatlas.runtime import key_of
 from weightatlas.weights.batch import weights_of
 
@@ -40,7 +39,14 @@ COLUMNS = (
     *("path linearity R2", "path barrier", "path Spearman", "path endpoint gap"),
 )
 # Distillation alone is the published loss; the two further terms are ours.
-METHODS = {"netspace": {}, "netspace, distillation alone": {"performance": 0.0, "between": 0.0}}
+ALONE = {"performance": 0.0, "between": 0.0}
+METHODS = {
+    "netspace": {},
+    "netspace, distillation alone": ALONE,
+    "netspace, weight error": {**ALONE, "compare": "weights"},
+}
+Work = Callable[..., list[Record]]
+"""From a judge, settings and the row to records."""
 
 
 class ReconstructConfig(Config):
@@ -50,7 +56,7 @@ class ReconstructConfig(Config):
         recipe: Zoo of independent networks with many checkpoints.
         preset: Encoder and training, from `presets/encoders`.
         passes: Passes over the training networks.
-        methods: Rows to measure, of "netspace" and "netspace, distillation alone".
+        methods: Rows to measure, of "netspace", "netspace, distillation alone" and "netspace, weight error".
         pairs: Paths between two test networks, one at its first epoch, the other at its last.
         apart: Least difference of their validation accuracies, as far as there are such pairs.
         positions: Places on a path.
@@ -86,6 +92,8 @@ def netspace_reconstruct(
 ) -> list[Record]:
     """Rebuild held-out networks from one code each (Berardi et al., 2022, Fig. 3), beside trivial rebuilds.
 
+    Pictures of the first seed are drawn beside the results file: accuracies, paths, and networks as images.
+
     Args:
         tier: "smoke", "laptop" or "paper".
         out: Results file; what it holds already is not measured again.
@@ -94,19 +102,30 @@ def netspace_reconstruct(
         changes: Settings that differ from `presets/benches/netspace_reconstruct.yaml`.
     """
     settings = settings_of(BENCH, tier, ReconstructConfig, changes)
-    return run_units(BENCH, tier, out, settings.recipe, units_of(BENCH, settings, seeds), cache=cache)
+    units = units_of(BENCH, settings, seeds, Path(out))
+    records = run_units(BENCH, tier, out, settings.recipe, units, cache=cache)
+    draw_pictures(out, settings.methods)
+    return records
 
 
-def units_of(bench: str, settings: ReconstructConfig, seeds: Sequence[int]) -> list[Unit]:
-    """List what a bench of one architecture measures: trivial rebuilds, straight lines, and every row."""
-    once = {"nearest training network": trivial_records, "raw weights": line_records}
-    units = [Unit(name, 0, partial(found, settings=settings, bench=bench)) for name, found in once.items()]
-    subspace = partial(subspace_records, settings=settings, bench=bench)
-    units += [Unit("random subspace, refined", seed, partial(subspace, seed=seed)) for seed in seeds]
+def units_of(bench: str, settings: ReconstructConfig, seeds: Sequence[int], out: Path) -> list[Unit]:
+    """List what a bench of one architecture measures: trivial rebuilds, straight lines, and every row.
+
+    Points of the first seed are kept for pictures.
+    """
+
+    def unit(method: str, seed: int, work: Work, first: bool, **row: str) -> Unit:
+        def judged(there: Stage) -> list[Record]:
+            field = single(there, settings.engine, settings.held)
+            return work(Judge(there, field, bench, seed, out if first else None), settings, **row)
+
+        return Unit(method, seed, judged)
+
+    units = [unit("nearest training network", 0, trivial_records, True)]
+    units += [unit("raw weights", 0, line_records, True)]
+    units += [unit("random subspace, refined", seed, subspace_records, seed == seeds[0]) for seed in seeds]
     return units + [
-        Unit(row, seed, partial(row_records, row=row, seed=seed, settings=settings, bench=bench))
-        for seed in seeds
-        for row in settings.methods
+        unit(row, seed, row_records, seed == seeds[0], row=row) for seed in seeds for row in settings.methods
     ]
 
 
@@ -116,11 +135,9 @@ def single(there: Stage, engine: str, held: int | None = None) -> Field:
     return field_of(there.zoo, spread=True, engine=engine, held=held, device=there.device)
 
 
-def row_records(
-    there: Stage, row: str, seed: int, settings: ReconstructConfig, bench: str = BENCH
-) -> list[Record]:
+def row_records(judge: Judge, settings: ReconstructConfig, row: str) -> list[Record]:
     """Train one row with one seed, rebuild the test networks, walk between them."""
-    field = single(there, settings.engine, settings.held)
+    there, field, seed = judge.there, judge.field, judge.seed
     encoder = trained(there, row, seed, settings)
     with torch.no_grad():
         rebuilt = encoder.reconstruct(field.weights("test"))
@@ -129,23 +146,22 @@ def row_records(
     positions = torch.linspace(0, 1, settings.positions)
     path = between_codes(encoder, weights_of(start, field.spec), weights_of(end, field.spec), positions)
     ratio = {"parameters per code number": field.spec.params / encoder.config.dim}
+    judge.drawn(rebuilt, row)
     return [
-        *judged(there, field, rebuilt, row, "ours", seed, ratio, bench),
-        *judged(there, field, moved, f"{row}, refined", "ours", seed, ratio, bench),
-        *walked(there, field, path, (start, end), positions, row, "ours", seed, bench),
+        *judge.rebuilt(rebuilt, row, "ours", ratio),
+        *judge.rebuilt(moved, f"{row}, refined", "ours", ratio),
+        *judge.walked(path, (start, end), positions, row, "ours"),
     ]
 
 
-def subspace_records(
-    there: Stage, seed: int, settings: ReconstructConfig, bench: str = BENCH
-) -> list[Record]:
+def subspace_records(judge: Judge, settings: ReconstructConfig) -> list[Record]:
     """Refine as many numbers for as many steps in a random subspace through the best training network."""
-    field = single(there, settings.engine, settings.held)
+    field, seed = judge.field, judge.seed
     train, test = field.parts["train"], field.parts["test"]
     best, dim = train[int(field.scores["train"].argmax())], preset(settings.preset).settings["dim"]
     chart = random_chart(aligned(test, best, field.spec), best, dim, seed)
-    moved = refined(there, field, chart, seed, settings)
-    return judged(there, field, moved, "random subspace, refined", "baseline", seed, bench=bench)
+    moved = refined(judge.there, field, chart, seed, settings)
+    return judge.rebuilt(moved, "random subspace, refined", "baseline")
 
 
 def refined(
@@ -159,9 +175,9 @@ def refined(
     ).weights
 
 
-def trivial_records(there: Stage, settings: ReconstructConfig, bench: str = BENCH) -> list[Record]:
+def trivial_records(judge: Judge, settings: ReconstructConfig) -> list[Record]:
     """Rebuild every test network as a training network, or as their mean; raw and aligned."""
-    field = single(there, settings.engine, settings.held)
+    field = judge.field
     train, test = field.parts["train"], field.parts["test"]
     best = train[int(field.scores["train"].argmax())]
     turned = aligned(train, best, field.spec), aligned(test, best, field.spec)
@@ -174,16 +190,16 @@ def trivial_records(there: Stage, settings: ReconstructConfig, bench: str = BENC
     }
     found = []
     for name, rebuilt in sets.items():
-        found += judged(there, field, rebuilt, name, "baseline", bench=bench)
+        found += judge.rebuilt(rebuilt, name, "baseline")
     return found
 
 
-def line_records(there: Stage, settings: ReconstructConfig, bench: str = BENCH) -> list[Record]:
+def line_records(judge: Judge, settings: ReconstructConfig) -> list[Record]:
     """Walk between the same networks on raw weights, on aligned weights, and repaired."""
-    field = single(there, settings.engine, settings.held)
+    field = judge.field
     start, end = anchors(field, settings.pairs, settings.apart)
     positions = torch.linspace(0, 1, settings.positions)
-    inputs = there.pool.inputs[:512].to(start)
+    inputs = judge.there.pool.inputs[:512].to(start)
     paths = {
         "raw weights": between_weights(start, end, positions),
         "aligned weights": between_weights(start, end, positions, field.spec),
@@ -195,7 +211,7 @@ def line_records(there: Stage, settings: ReconstructConfig, bench: str = BENCH) 
     )
     found = []
     for name, path in paths.items():
-        found += walked(there, field, path, (start, end), positions, name, "baseline", bench=bench)
+        found += judge.walked(path, (start, end), positions, name, "baseline")
     return found
 
 
@@ -214,57 +230,6 @@ def anchors(
     gain = field.scores["late"][strong] - field.scores["early"][weak]
     order = torch.where(gain >= apart, apart, gain).argsort(descending=True, stable=True)[:pairs]
     return field.parts["early"][weak[order]], field.parts["late"][strong[order]]
-
-
-def judged(
-    there: Stage,
-    field: Field,
-    rebuilt: Float[Tensor, "networks params"],
-    method: str,
-    kind: Kind,
-    seed: int = 0,
-    further: dict[str, float] | None = None,
-    bench: str = BENCH,
-) -> list[Record]:
-    """Compare rebuilt networks with their originals on the test images."""
-    from scipy.stats import spearmanr
-
-    exam, test = field.exam(there), field.parts["test"]
-    reference = reference_of(exam, field.parts["train"], field.scores["train"], test, field.spec)
-    found = compare(exam, test, rebuilt, reference)
-    ours, true = found.accuracy.double().cpu(), found.original.double().cpu()
-    varies = float(ours.std()) > 1e-9
-    numbers = {
-        "accuracy gap": float((ours - true).abs().mean()),
-        "rank correlation": float(spearmanr(true, ours)[0]) if varies else 0.0,
-        "R2 accuracy": float(1 - (ours - true).square().sum() / (true - true.mean()).square().sum()),
-        "original accuracy": float(true.mean()),
-        **(further or {}),
-    }
-    about = {"method": method, "kind": kind, "n": len(test), **there.about(bench, seed)}
-    return [
-        *found.records(method, kind, **there.about(bench, seed)),
-        *(Record.build({**about, "metric": name, "value": value}) for name, value in numbers.items()),
-    ]
-
-
-def walked(
-    there: Stage,
-    field: Field,
-    path: Float[Tensor, "paths positions params"],
-    ends: tuple[Tensor, Tensor],
-    positions: Float[Tensor, " positions"],
-    method: str,
-    kind: Kind,
-    seed: int = 0,
-    bench: str = BENCH,
-) -> list[Record]:
-    """Measure test accuracy along paths."""
-    exam = field.exam(there)
-    accuracy = exam.accuracy(exam.classes(path.flatten(0, 1))).view(path.shape[:2])
-    original = torch.stack([exam.accuracy(exam.classes(end)) for end in ends], dim=1)
-    measured = measure_paths(accuracy.cpu(), positions, original.cpu())
-    return measured.records(method, kind, **there.about(bench, seed))
 
 
 def trained(there: Stage, row: str, seed: int, settings: ReconstructConfig) -> PrepAutoencoder:
