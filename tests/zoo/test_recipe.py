@@ -124,7 +124,7 @@ PUBLISHED = [name for name in recipe_names() if name.startswith(("small_cnn", "c
 
 @pytest.mark.parametrize("name", [*PUBLISHED, "digits_search"])
 def test_published_searches_keep_their_ranges(name: str) -> None:
-    assert len(PUBLISHED) == 11
+    assert len(PUBLISHED) == 12
     for tier in ("smoke", "laptop", "paper"):
         grid = load_recipe(name, tier).grid
         assert grid.lr == Range(low=5e-4, high=5e-2, log=True)

@@ -1,4 +1,4 @@
-"""Predictions between zoos: means over pairs and rows, cached predictions, methods that refuse."""
+"""Predictions between zoos: every pair, cached predictions, equal rates, methods that refuse."""
 
 from pathlib import Path
 
@@ -6,33 +6,17 @@ import pytest
 import torch
 
 from weightatlas.errors import ConfigError
-from weightatlas.evaluate.protocols.cross import CrossConfig, Crossing, measured, predictions, summarized
+from weightatlas.evaluate.protocols.cross import ORACLE, CrossConfig, folder_of, measured, predictions
 from weightatlas.evaluate.protocols.cross_architecture import cross_architecture
 from weightatlas.evaluate.protocols.cross_dataset import cross_dataset
+from weightatlas.evaluate.protocols.cross_zoos import Crossing
 from weightatlas.evaluate.protocols.registry import settings_of
 from weightatlas.results import Record
-
-SCORES = {"coverage": 0.5, "width": 0.2}
 
 
 @pytest.fixture(scope="module")
 def records(cache: Path) -> list[Record]:
     return cross_dataset("smoke", cache / "cross.json", (0,), cache / "cross")
-
-
-def test_rows_and_distributions_are_means_of_pairs() -> None:
-    a, b = ("cnn", "mnist"), ("cnn", "letters")
-    taus = {(a, a): 0.8, (a, b): 0.4, (b, a): 0.2, (b, b): 0.6}
-    found = summarized({pair: {"tau": tau, **SCORES} for pair, tau in taus.items()})
-    assert found["tau"] == pytest.approx(0.5)
-    assert found["tau from mnist"] == pytest.approx(0.6)
-    assert found["tau in distribution"] == pytest.approx(0.7)
-    assert found["tau across"] == pytest.approx(0.3)
-    assert found["tau: letters to mnist"] == pytest.approx(0.2)
-    other = ("mlp", "mnist")
-    found = summarized({(a, other): {"tau": 0.3, **SCORES}, (b, other): {"tau": 0.5, **SCORES}})
-    assert found["tau cnn to mlp"] == pytest.approx(0.4)
-    assert "tau in distribution" not in found
 
 
 def test_a_bench_holds_every_pair_of_every_method(records: list[Record]) -> None:
@@ -43,7 +27,26 @@ def test_a_bench_holds_every_pair_of_every_method(records: list[Record]) -> None
         found = {record.metric: record.value for record in records if record.method == method}
         assert pairs <= set(found)
         assert found["tau"] == pytest.approx(sum(found[pair] for pair in pairs) / len(pairs))
+        assert {"tau above chance", "R2"} <= set(found)
+        if method == ORACLE:
+            continue
+        assert found["tau low"] <= found["tau"] <= found["tau high"]
+        assert found["MAE"] > 0
         assert 0 <= found["coverage in distribution"] <= 1
+        assert ("tau over DeepSets" in found) == (method != "DeepSets")
+
+
+def test_every_rate_is_trained_and_validation_networks_choose(records: list[Record], cache: Path) -> None:
+    settings = settings_of("cross_dataset", "smoke", CrossConfig, {})
+    there = Crossing(settings, "smoke", cache / "cross")
+    place = ("digits_cnn", "digits")
+    assert len(settings.rates) == 2
+    assert all((folder_of(there, "DeepSets", place, 0, rate) / "encoder").exists() for rate in settings.rates)
+    chosen = [
+        r.value for r in records if (r.method, r.metric) == ("DeepSets", "learning rate: digits_cnn/digits")
+    ]
+    assert len(chosen) == 1
+    assert chosen[0] in settings.rates
 
 
 def test_nothing_is_measured_or_predicted_twice(records: list[Record], cache: Path) -> None:
@@ -76,7 +79,7 @@ def test_between_architectures_what_knows_one_layout_takes_no_part(cache: Path) 
     settings = settings_of("cross_architecture", "smoke", CrossConfig, {"networks": networks})
     there = Crossing(settings, "smoke", cache / "cross")
     routes = {("digits_cnn", "digits"): [("mlp", "digits")]}
-    assert measured(there, "layer statistics + boosting", 0, routes) == []
+    assert measured(there, "layer statistics + boosting", 0, routes, "x") == []
 
 
 def test_an_unknown_method_is_named(cache: Path) -> None:

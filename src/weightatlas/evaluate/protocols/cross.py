@@ -1,13 +1,10 @@
-"""What benches across zoos share: zoos of several data sets and architectures, predictions between them."""
+"""What benches across zoos share: methods trained on one zoo, their predictions for others, the records."""
 
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,65 +13,53 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from weightatlas.atomic import replacing
-from weightatlas.config import Config
-from weightatlas.encoders.heads import HeadConfig
-from weightatlas.encoders.io import create_encoder
 from weightatlas.errors import ConfigError, DataError, SpecError
+from weightatlas.evaluate.protocols.cross_fit import CLOSED, Crossed, best_of
+from weightatlas.evaluate.protocols.cross_scores import Pair, Route, intervals, summarized
+from weightatlas.evaluate.protocols.cross_zoos import Crossing, Place, ZoosConfig, recipe_of
 from weightatlas.evaluate.protocols.registry import Unit
-from weightatlas.evaluate.protocols.same_zoo import HALVES, Variant
-from weightatlas.fit.config import FitConfig
-from weightatlas.fit.presets import preset
-from weightatlas.predict.finetune import Finetuning
-from weightatlas.predict.metrics import kendall
+from weightatlas.evaluate.protocols.scores import ceiling_records
 from weightatlas.predict.outoffold import Calibration
 from weightatlas.predict.property import PropertyPredictor
 from weightatlas.results import Kind, Record
-from weightatlas.runtime import key_of, pick_device
-from weightatlas.weights.batch import Batch
-from weightatlas.zoo.populate import populate
-from weightatlas.zoo.recipe import load_recipe
-from weightatlas.zoo.zoo import Zoo
+from weightatlas.runtime import key_of
 
 log = logging.getLogger("weightatlas")
-Place = tuple[str, str]
-"""A zoo: name of its architecture and of its data set."""
-_CLOSED: dict[str, tuple[str, str, Kind]] = {
-    "layer statistics + boosting": ("layer_statistics", "boosting", "baseline"),
-    "pooled statistics + ridge": ("pooled_statistics", "ridge", "baseline"),
-    "pooled statistics + committee": ("pooled_statistics", "committee", "ours"),
-}
+ORACLE = "oracle, noisy labels"
+COLUMNS = (
+    *("tau", "tau low", "tau high", "tau over SNE", "tau over SNE low", "tau over SNE high"),
+    *("tau above chance", "R2", "MAE", "coverage in distribution", "coverage across"),
+)
 
 
-class CrossConfig(Config):
+class CrossConfig(ZoosConfig):
     """Settings of the benches across zoos.
 
     Args:
-        recipe: What all zoos have in common; the bench puts in task and architecture.
-        tasks: Name of a data set -> name of the task and options that differ.
-        networks: Architectures.
         target: Property.
         methods: Names of variants, "layer statistics + boosting", ...; empty takes all.
         variants: Name -> encoder and settings.
         together: Name of a method -> methods whose predictions it averages.
         head: Widths of the head's hidden layers.
-        passes: Passes over the training networks, the same for every encoder.
+        passes: Passes over the training networks, the same for every encoder and rate.
         batch: Networks per step.
-        lr: Peak learning rate.
-        level: Wanted coverage of intervals.
+        rates: Peak learning rates; every encoder is trained with each, and validation networks choose.
+        level: Wanted coverage.
+        draws: Bootstrap draws.
+        rival: Method whose tau all are compared with, if it takes part.
     """
 
-    recipe: str = "search_8x8"
-    tasks: dict[str, dict[str, Any]]
-    networks: tuple[str, ...]
     target: str = "test_acc"
     methods: tuple[str, ...] = ()
-    variants: dict[str, Variant] = {}
+    variants: dict[str, Crossed] = {}
     together: dict[str, tuple[str, ...]] = {}
     head: tuple[int, ...] = (128,)
     passes: int = Field(ge=1)
     batch: int = Field(default=32, ge=1)
-    lr: float = Field(default=1e-3, gt=0)
+    rates: tuple[float, ...] = Field(default=(1e-3,), min_length=1)
     level: float = Field(default=0.9, gt=0, lt=1)
+    draws: int = Field(default=200, ge=2)
+    rival: str = "SNE"
 
     def chosen(self) -> tuple[str, ...]:
         """Names of the methods, in order.
@@ -82,61 +67,40 @@ class CrossConfig(Config):
         Raises:
             ConfigError: One is unknown.
         """
-        known = (*_CLOSED, *self.variants, *self.together)
+        known = (*CLOSED, *self.variants, *self.together, ORACLE)
         for name in self.methods:
             if name not in known:
                 raise ConfigError(f"There is no method '{name}' here.", todo=f"Known: {', '.join(known)}.")
         return self.methods or known
 
 
-@dataclass(frozen=True)
-class Crossing:
-    """Zoos by architecture and data set, made when they are first asked for.
+def units(
+    routes: Mapping[Place, Sequence[Place]], settings: CrossConfig, seeds: Sequence[int], bench: str
+) -> list[Unit]:
+    """A unit per method and seed; methods without chance run once.
 
     Args:
+        routes: Source -> targets.
         settings: Of the bench.
-        tier: Size.
-        cache: Folder of zoos and runs.
-        zoos: Those that are open.
+        seeds: Of initialization and training.
+        bench: Name of the bench.
     """
-
-    settings: CrossConfig
-    tier: str
-    cache: Path
-    zoos: dict[Place, Zoo] = field(default_factory=dict)
-
-    def zoo(self, place: Place) -> Zoo:
-        """Populate a zoo, or reopen it."""
-        if place not in self.zoos:
-            network, name = place
-            recipe = load_recipe(self.settings.recipe, self.tier)
-            about = self.settings.tasks[name]
-            options = {**recipe.task_options, **about.get("options", {})}
-            label = f"{recipe.name}-{name}-{network}"
-            own = recipe.replace(name=label, task=about["task"], task_options=options, network=network)
-            self.zoos[place] = populate(own, self.cache / "zoos" / f"{label}-{self.tier}")
-        return self.zoos[place]
-
-    def part(self, place: Place, part: str) -> Batch:
-        """Networks of a part with the property."""
-        return self.zoo(place).split(part).batch((self.settings.target,))  # type: ignore[arg-type]
-
-    def truth(self, place: Place, part: str = "test") -> Float[Tensor, " networks"]:
-        """The property of the networks of a part."""
-        return self.part(place, part).labels[self.settings.target].double()
-
-
-def units(routes: Mapping[Place, Sequence[Place]], settings: CrossConfig, seeds: Sequence[int]) -> list[Unit]:
-    """A unit per method and seed; methods without chance run once."""
     found = []
     for name in settings.chosen():
-        for seed in seeds[:1] if name in _CLOSED and _CLOSED[name][1] != "committee" else seeds:
-            found.append(Unit(name, seed, partial(measured, method=name, seed=seed, routes=routes)))
+        once = name == ORACLE or (name in CLOSED and CLOSED[name][1] != "committee")
+        for seed in seeds[:1] if once else seeds:
+            work = partial(measured, method=name, seed=seed, routes=routes, bench=bench)
+            found.append(Unit(name, seed, work))
     return found
 
 
 def measured(
-    there: Crossing, method: str, seed: int, routes: Mapping[Place, Sequence[Place]], bench: str = ""
+    there: Crossing,
+    method: str,
+    seed: int,
+    routes: Mapping[Place, Sequence[Place]],
+    bench: str,
+    rivals: Mapping[Place, Place] | None = None,
 ) -> list[Record]:
     """Train a method on every source zoo and score it on the test networks of its targets.
 
@@ -145,57 +109,80 @@ def measured(
         method: Its name.
         seed: Of initialization and training.
         routes: Source -> targets, the source itself among them if wanted.
-        bench: Name of the bench; by the number of architectures by default.
+        bench: Name of the bench.
+        rivals: Source -> zoo on which the rival is trained; the same by default.
+
+    Returns:
+        Nothing if the method refuses networks.
     """
-    bench = bench or ("cross_architecture" if len(there.settings.networks) > 1 else "cross_dataset")
-    scores: dict[tuple[Place, Place], dict[str, float]] = {}
-    for source, targets in routes.items():
-        found = predictions(there, method, source, targets, seed)
-        if found is None:
+    settings = there.settings
+    kind: Kind = "baseline" if method == ORACLE else CLOSED[method][2] if method in CLOSED else "ours"
+    about = {"bench": bench, "tier": there.tier, "zoo": settings.label, "method": method, "kind": kind}
+    if method == ORACLE:
+        numbers = summarized(ceilings(there, routes))
+        count = sum(len(there.truth(target)) for targets in routes.values() for target in targets)
+    else:
+        pairs, chosen = pairs_of(there, method, seed, routes, rivals or {})
+        if not pairs:
             return []
-        true = torch.cat([there.truth(source, part) for part in ("train", "val")])
-        known = Calibration(found["calibration"][:, None], true[:, None], torch.zeros(len(true)).int())
-        for target in targets:
-            own, true = found["/".join(target)], there.truth(target)
-            reach = known.reach(own[:, None], there.settings.level)[:, 0]
-            held = (own - true).abs() <= reach
-            tau = kendall(own, true, there.settings.target) if bool((own != own[0]).any()) else 0.0
-            numbers = {"tau": tau, "coverage": float(held.double().mean()), "width": 2 * float(reach.mean())}
-            scores[source, target] = numbers
-    kind: Kind = _CLOSED[method][2] if method in _CLOSED else "ours"
-    about = {"bench": bench, "tier": there.tier, "zoo": there.settings.recipe, "method": method, "kind": kind}
-    count = sum(len(there.truth(target)) for _, target in scores)
-    numbers = summarized(scores)
+        scores = {route: pair.numbers(settings.target, settings.draws) for route, pair in pairs.items()}
+        numbers = summarized(scores) | intervals(pairs, settings.rival, settings.draws) | chosen
+        count = sum(len(pair.true) for pair in pairs.values())
     return [
         Record.build({**about, "seeds": (seed,), "metric": metric, "value": value, "n": count})
         for metric, value in numbers.items()
     ]
 
 
-def summarized(scores: Mapping[tuple[Place, Place], Mapping[str, float]]) -> dict[str, float]:
-    """Every pair's tau and coverage, means over the pairs of each row, and over all.
+def pairs_of(
+    there: Crossing,
+    method: str,
+    seed: int,
+    routes: Mapping[Place, Sequence[Place]],
+    rivals: Mapping[Place, Place],
+) -> tuple[dict[Route, Pair], dict[str, float]]:
+    """Gather a method's predictions for all pairs, the rival's beside them, and the learning rates it chose.
 
-    Args:
-        scores: (source, target) -> scores.
+    Returns:
+        No pairs if the method refuses networks.
     """
-    several = len({place[0] for pair in scores for place in pair}) > 1
-    name = {place: "/".join(place) if several else place[1] for pair in scores for place in pair}
-    found = {"tau": fmean(score["tau"] for score in scores.values())}
-    rows: dict[str, list[float]] = {}
-    for (source, target), score in scores.items():
-        row = f"{source[0]} to {target[0]}" if several else f"from {source[1]}"
-        rows.setdefault(row, []).append(score["tau"])
-    found |= {f"tau {row}": fmean(values) for row, values in rows.items()}
-    for label, inside in (("in distribution", True), ("across", False)):
-        chosen = [score for (source, target), score in scores.items() if (source == target) == inside]
-        if chosen:
-            found[f"tau {label}"] = fmean(score["tau"] for score in chosen)
-            found[f"coverage {label}"] = fmean(score["coverage"] for score in chosen)
-    found["interval width"] = fmean(score["width"] for score in scores.values())
-    for (source, target), score in scores.items():
-        found[f"tau: {name[source]} to {name[target]}"] = score["tau"]
-        found[f"coverage: {name[source]} to {name[target]}"] = score["coverage"]
-    return found
+    settings, pairs, rates = there.settings, {}, {}
+    compared = settings.rival in settings.chosen() and (method != settings.rival or bool(rivals))
+    for source, targets in routes.items():
+        for place in (source, *targets):
+            there.zoo(place)  # what is wrong with the data is no refusal of the method
+        found = predictions(there, method, source, targets, seed)
+        if found is None:
+            return {}, {}
+        trained_on = rivals.get(source, source)
+        other = predictions(there, settings.rival, trained_on, targets, seed) if compared else None
+        true = torch.cat([there.truth(source, part) for part in ("train", "val")])
+        known = Calibration(found["calibration"][:, None], true[:, None], torch.zeros(len(true)).int())
+        if "rate" in found:
+            rates[f"learning rate: {'/'.join(source)}"] = float(found["rate"])
+        for target in targets:
+            name, networks = "/".join(target), there.part(target, "test")
+            reach = known.reach(found[name][:, None], settings.level)[:, 0]
+            labels = networks.labels[settings.target].double(), networks.labels["test_acc"].double()
+            rival = None if other is None else other[name]
+            pairs[source, target] = Pair(found[name], *labels, there.classes(target), reach, rival)
+    return pairs, rates
+
+
+def ceilings(there: Crossing, routes: Mapping[Place, Sequence[Place]]) -> dict[Route, dict[str, float]]:
+    """Scores of an oracle for every pair: what noisy labels leave to the best prediction."""
+    target, of = there.settings.target, {}
+    for place in dict.fromkeys(place for targets in routes.values() for place in targets):
+        task = there.zoo(place).task()
+        images = {part: len(task.labels[part]) for part in ("train", "test")}
+        labels = there.zoo(place).split("test").batch(("train_acc", "test_acc")).labels
+        about = {"bench": "", "tier": "", "zoo": "", "method": ""}
+        records = ceiling_records(labels, (target,), images, task.classes, about)
+        names = ("tau above chance", "tau", "R2")
+        of[place] = {name: r.value for r in records for name in names if r.metric.startswith(f"{name} ")}
+    return {
+        (source, place): of[place] for source, targets in routes.items() for place in targets if of[place]
+    }
 
 
 def predictions(
@@ -204,8 +191,9 @@ def predictions(
     """Predict the test networks of a source's targets, or read what was predicted, and what calibrates.
 
     Returns:
-        "network/task" of each target -> float64 predictions, and "calibration" -> those for the train and val
-        networks of the source that took no part in them, NaN for others; none if the method refuses networks.
+        "network/task" of each target -> float64 predictions, "calibration" -> those for the train and val
+        networks of the source that took no part in them, NaN for others, and "rate" -> the chosen learning
+        rate if there was a choice; none if the method refuses networks.
     """
     settings = there.settings
     if method in settings.together:
@@ -213,7 +201,8 @@ def predictions(
         kept = [part for part in parts if part is not None]
         if not kept:
             return None
-        return {name: torch.stack([part[name] for part in kept]).mean(0) for name in kept[0]}
+        names = ("calibration", *("/".join(target) for target in targets))
+        return {name: torch.stack([part[name] for part in kept]).mean(0) for name in names}
     folder = folder_of(there, method, source, seed)
     path = folder / "predictions.safetensors"
     known = load_file(path) if path.exists() else {}
@@ -221,22 +210,45 @@ def predictions(
     missing = {name: place for name, place in wanted.items() if name not in known}
     if missing or "calibration" not in known:
         try:
-            predictor = fitted(there, method, source, seed, folder)
+            predictor, rate = fitted(there, method, source, seed)
             known |= {name: predictor.predict(there.part(place, "test")) for name, place in missing.items()}
             known["calibration"] = _calibrating(predictor)
         except (SpecError, DataError) as error:
             log.info("%s takes no part: %s", method, error.what)
             return None
+        known |= {} if rate is None else {"rate": torch.tensor(rate, dtype=torch.float64)}
         with replacing(path) as temporary:
             save_file({name: value.contiguous() for name, value in known.items()}, temporary)
-    return {name: known[name] for name in ("calibration", *wanted)}
+    return {name: known[name] for name in ("calibration", *wanted, *(["rate"] if "rate" in known else []))}
 
 
-def folder_of(there: Crossing, method: str, source: Place, seed: int) -> Path:
-    """Folder of the run of a method on one zoo, the same in all benches that train it alike."""
+def fitted(there: Crossing, method: str, source: Place, seed: int) -> tuple[PropertyPredictor, float | None]:
+    """Fit a method on the training networks of one zoo; encoders with every rate, the best is returned.
+
+    Interrupted trainings continue, finished ones are read.
+
+    Returns:
+        The predictor, and the learning rate that validation networks chose, if there was a choice.
+    """
     settings = there.settings
-    own = settings.variants[method].model_dump_json() + HALVES if method in settings.variants else method
-    shared = {name: getattr(settings, name) for name in ("recipe", "target", "head", "passes", "batch", "lr")}
+    train, val = (there.zoo(source).split(part) for part in ("train", "val"))
+    if method in CLOSED:
+        features, head, _ = CLOSED[method]
+        found = PropertyPredictor(features, head, seed=seed)  # type: ignore[arg-type]
+        return found.fit(train, settings.target, val), None
+    variant = settings.variants[method]
+    folders = {rate: folder_of(there, method, source, seed, rate) for rate in settings.rates}
+    return best_of(variant, settings, there.zoo(source).specs, train, val, seed, folders)
+
+
+def folder_of(there: Crossing, method: str, source: Place, seed: int, rate: float | None = None) -> Path:
+    """Folder of the predictions of a method trained on one zoo, or of one of its trainings."""
+    settings = there.settings
+    own = settings.variants[method].identity if method in settings.variants else method
+    shared = {name: getattr(settings, name) for name in ("target", "head", "passes", "batch")}
+    shared |= {"rates": settings.rates} if rate is None else {"lr": rate}
+    put = source[0] not in settings.zoos and settings.count is None
+    shared = {"recipe": settings.recipe if put else recipe_of(settings, source).name, **shared}
     mark = f"{key_of(json.dumps(shared), own, seed) & 0xFFFF_FFFF:08x}"
     return there.cache / "runs" / f"cross-{there.tier}-{'-'.join(source)}-{mark}"
 
@@ -251,21 +263,3 @@ def _calibrating(predictor: PropertyPredictor) -> Float[Tensor, " networks"]:
     if found is None:
         raise DataError("No network is left to measure the width of intervals on.")
     return found.predicted[:, 0]
-
-
-def fitted(there: Crossing, method: str, source: Place, seed: int, folder: Path) -> PropertyPredictor:
-    """Fit a method on the training networks of one zoo; an interrupted training continues."""
-    settings = there.settings
-    train, val = (there.zoo(source).split(part) for part in ("train", "val"))
-    parts = train, settings.target, val
-    if method in _CLOSED:
-        features, head, _ = _CLOSED[method]
-        return PropertyPredictor(features, head, seed=seed).fit(*parts)  # type: ignore[arg-type]
-    variant = settings.variants[method]
-    base = {} if variant.preset is None else preset(variant.preset).settings
-    spec = there.zoo(source).specs[0]
-    encoder = create_encoder(variant.encoder, spec, seed, **{**base, **variant.settings})
-    length = {"passes": settings.passes, "batch": settings.batch, "lr": settings.lr}
-    how = FitConfig.build({**length, "seed": seed, "device": str(pick_device("auto"))})
-    tuning = Finetuning(head=HeadConfig(hidden=settings.head), fit=how)
-    return PropertyPredictor(encoder, seed=seed, finetune=tuning).fit(*parts, out=folder)

@@ -5,7 +5,8 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from weightatlas.evaluate.protocols.cross import CrossConfig, Crossing, units
+from weightatlas.evaluate.protocols.cross import COLUMNS, CrossConfig, units
+from weightatlas.evaluate.protocols.cross_zoos import Crossing
 from weightatlas.evaluate.protocols.registry import Card, benches, cards, listed, run_on, settings_of
 from weightatlas.evaluate.protocols.stage import cache_of
 from weightatlas.results import Record
@@ -14,9 +15,9 @@ cards["cross_architecture"] = Card(
     "test accuracy predicted across architectures: every ordered pair of them, nine pairs of data sets each",
     "search_8x8",
     {"smoke": 1.0, "laptop": None, "paper": None},
-    ("tau", "coverage across"),
+    COLUMNS[:-2] + COLUMNS[-1:],
     settings=CrossConfig,
-    lists=("methods", "networks"),
+    lists=("methods", "networks", "data"),
 )
 
 
@@ -39,11 +40,12 @@ def cross_architecture(
     Raises:
         ConfigError: A method or a setting is unknown.
     """
-    settings = settings_of("cross_architecture", tier, CrossConfig, listed(changes, "methods", "networks"))
+    changes = listed(changes, *cards["cross_architecture"].lists)
+    settings = settings_of("cross_architecture", tier, CrossConfig, changes)
     routes: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for first, second in permutations(settings.networks, 2):
         for task in settings.tasks:
             routes.setdefault((first, task), []).extend((second, other) for other in settings.tasks)
     there = Crossing(settings, tier, cache or cache_of(out))
-    work = units(routes, settings, seeds)
-    return run_on("cross_architecture", tier, out, settings.recipe, work, lambda: there)
+    work = units(routes, settings, seeds, "cross_architecture")
+    return run_on("cross_architecture", tier, out, settings.label, work, lambda: there)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from weightatlas.evaluate.protocols.cross import CrossConfig, Crossing, units
+from weightatlas.evaluate.protocols.cross import COLUMNS, CrossConfig, units
+from weightatlas.evaluate.protocols.cross_zoos import Crossing
 from weightatlas.evaluate.protocols.registry import Card, benches, cards, listed, run_on, settings_of
 from weightatlas.evaluate.protocols.stage import cache_of
 from weightatlas.results import Record
@@ -13,9 +14,9 @@ cards["cross_dataset"] = Card(
     "test accuracy predicted across data sets: train on one zoo, test on all; one architecture",
     "search_8x8",
     {"smoke": 0.5, "laptop": None, "paper": None},
-    ("tau", "tau in distribution", "tau across", "coverage in distribution", "coverage across"),
+    COLUMNS,
     settings=CrossConfig,
-    lists=("methods",),
+    lists=("methods", "networks", "data"),
 )
 
 
@@ -39,9 +40,9 @@ def cross_dataset(
     Raises:
         ConfigError: A method or a setting is unknown.
     """
-    settings = settings_of("cross_dataset", tier, CrossConfig, listed(changes, "methods"))
+    settings = settings_of("cross_dataset", tier, CrossConfig, listed(changes, "methods", "networks", "data"))
     places = [(settings.networks[0], task) for task in settings.tasks]
     routes = dict.fromkeys(places, places)
     there = Crossing(settings, tier, cache or cache_of(out))
-    work = units(routes, settings, seeds)
-    return run_on("cross_dataset", tier, out, settings.recipe, work, lambda: there)
+    work = units(routes, settings, seeds, "cross_dataset")
+    return run_on("cross_dataset", tier, out, settings.label, work, lambda: there)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from weightatlas.atomic import write_text
 from weightatlas.errors import DataError, SpecError
-from weightatlas.evaluate.protocols.cross import CrossConfig, Crossing, Place, fitted, folder_of
+from weightatlas.evaluate.protocols.cross import CrossConfig, fitted
+from weightatlas.evaluate.protocols.cross_zoos import Crossing, Place
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, listed, run_on, settings_of
 from weightatlas.evaluate.protocols.stage import cache_of
 from weightatlas.predict.features import features_of
@@ -54,7 +55,7 @@ cards[BENCH] = Card(
     {"smoke": 0.5, "laptop": None, "paper": None},
     COLUMNS,
     settings=MapConfig,
-    lists=("methods",),
+    lists=("methods", "networks", "data"),
 )
 
 
@@ -80,7 +81,7 @@ def embedding_map(
     Raises:
         ConfigError: A method or a setting is unknown.
     """
-    settings = settings_of(BENCH, tier, MapConfig, listed(changes, "methods"))
+    settings = settings_of(BENCH, tier, MapConfig, listed(changes, "methods", "networks", "data"))
     there = Crossing(settings, tier, cache or cache_of(out))
     table = points_beside(out)
     units = []
@@ -88,7 +89,7 @@ def embedding_map(
         for seed in seeds[:1] if name == STATISTICS else seeds:
             path = table if seed == seeds[0] else None
             units.append(Unit(name, seed, partial(measured, method=name, seed=seed, path=path)))
-    return run_on(BENCH, tier, out, settings.recipe, units, lambda: there)
+    return run_on(BENCH, tier, out, settings.label, units, lambda: there)
 
 
 def points_beside(out: str | Path) -> Path:
@@ -114,7 +115,7 @@ def measured(there: Crossing, method: str, seed: int, path: Path | None) -> list
         names = np.array([task for _, task in places])[zoo]
         keep_points(path, method, names, tsne(points, settings.perplexity, seed))
     kind: Kind = "baseline" if method == STATISTICS else "ours"
-    about = {"bench": BENCH, "tier": there.tier, "zoo": settings.recipe, "method": method, "kind": kind}
+    about = {"bench": BENCH, "tier": there.tier, "zoo": settings.label, "method": method, "kind": kind}
     fields = {"n": len(points), "seeds": (seed,)}
     return [Record.build({**about, **fields, "metric": name, "value": v}) for name, v in numbers.items()]
 
@@ -126,8 +127,7 @@ def embeddings(
     settings: Any = there.settings
     source: Any = "layer_statistics"
     if method != STATISTICS:
-        folder = folder_of(there, method, places[0], seed)
-        predictor = fitted(there, method, places[0], seed, folder)
+        predictor, _ = fitted(there, method, places[0], seed)
         assert isinstance(predictor.fitted_, Finetuned)
         source = predictor.fitted_.encoder
     found = []
