@@ -49,3 +49,8 @@ def test_rows_differ_in_what_they_are_trained_on(records) -> None:
 def test_unknown_rows_are_refused(netspace_cache, tmp_path) -> None:
     with pytest.raises(ConfigError, match="no row 'some'"):
         netspace_ladder("smoke", tmp_path / "r.json", (0,), netspace_cache, rows=("some",))
+
+
+def test_every_architecture_needs_a_count(netspace_cache, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="counts must name 4 numbers"):
+        netspace_ladder("smoke", tmp_path / "r.json", (0,), netspace_cache, counts=(6, 6))

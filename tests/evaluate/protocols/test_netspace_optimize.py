@@ -71,7 +71,7 @@ def test_networks_that_are_optimized_were_held_out_of_the_training(netspace_cach
         raise InterruptedError
 
     monkeypatch.setattr(module, "starts", caught)
-    settings = settings_of("netspace_optimize", "smoke", OptimizeBench, {"single": {"held": 3}})
+    settings = settings_of("netspace_optimize", "smoke", OptimizeBench, {"single_settings": {"held": 3}})
     with pytest.raises(InterruptedError):
         single_records(there, 0, settings)
     assert seen[0] is netspace_reconstruct.single(there, "batched", 3)

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from tests.evaluate.protocols.netspace import smoke
+from tests.evaluate.protocols.netspace import rungs, smoke
 from weightatlas.errors import ZooError
-from weightatlas.evaluate.protocols.netspace_stage import PARTS, batch_of_fields, field_of, ladder_of
+from weightatlas.evaluate.protocols.netspace_rungs import ladder_of
+from weightatlas.evaluate.protocols.netspace_stage import PARTS, batch_of_fields, field_of, queries_of
 
 
 def test_every_network_is_taken_once_at_an_epoch_of_its_own(netspace_cache) -> None:
@@ -28,20 +29,8 @@ def _row(zoo, name: str, step: int) -> int:
     return next(row for row, pair in enumerate(pairs) if pair == (name, step))
 
 
-def test_the_ladder_is_folded_and_runs(netspace_cache) -> None:
-    fields = ladder_of(smoke("netspace_ladder", netspace_cache))
-    assert [field.spec.params for field in fields] == [1250, 1954, 5530, 11338]
-    assert all(t.role in ("weight", "bias") for field in fields for t in field.spec.tensors)
-    there = smoke("netspace_ladder", netspace_cache)
-    inputs, labels = there.task.split("val")
-    for field in fields:
-        outputs = field.population.outputs_no_grad(field.parts["val"], inputs)
-        accuracy = (outputs.argmax(2) == labels).float().mean(1)
-        torch.testing.assert_close(accuracy, field.scores["val"], rtol=0, atol=0.003)
-
-
 def test_counts_choose_networks_and_leave_architectures_out(netspace_cache) -> None:
-    fields = ladder_of(smoke("netspace_ladder", netspace_cache))
+    fields = ladder_of(smoke("netspace_ladder", netspace_cache), rungs())
     batch = batch_of_fields(fields, "train", (3, 0, 0, 2))
     assert [len(group) for group in batch] == [3, 2]
     assert torch.cat([group.rows for group in batch]).tolist() == [0, 1, 2, 3, 4]
@@ -53,3 +42,13 @@ def test_too_few_networks_are_refused(netspace_cache) -> None:
     few = zoo.filter(lineage=zoo.column("lineage")[0])
     with pytest.raises(ZooError, match="too few"):
         field_of(few)
+
+
+def test_a_teacher_answers_the_training_images_only(netspace_cache) -> None:
+    there = smoke("netspace_digits", netspace_cache)
+    plain = queries_of(there)
+    assert [part.teacher for part in plain] == [None, None]
+    pool, held = queries_of(there, lambda inputs: inputs.flatten(1).sum(1, keepdim=True))
+    assert pool.teacher is not None
+    assert pool.teacher.shape == (len(pool.inputs), 1)
+    assert held.teacher is None

@@ -15,10 +15,12 @@ from weightatlas.evaluate.protocols import intervals as intervals
 from weightatlas.evaluate.protocols import layerwise as layerwise
 from weightatlas.evaluate.protocols import losses as losses
 from weightatlas.evaluate.protocols import netspace_cifar as netspace_cifar
+from weightatlas.evaluate.protocols import netspace_cifar_ladder as netspace_cifar_ladder
 from weightatlas.evaluate.protocols import netspace_ladder as netspace_ladder
 from weightatlas.evaluate.protocols import netspace_optimize as netspace_optimize
 from weightatlas.evaluate.protocols import netspace_reconstruct as netspace_reconstruct
 from weightatlas.evaluate.protocols import netspace_shapes as netspace_shapes
+from weightatlas.evaluate.protocols import netspace_table as netspace_table
 from weightatlas.evaluate.protocols import prompts as prompts
 from weightatlas.evaluate.protocols import rebuild as rebuild
 from weightatlas.evaluate.protocols import same_zoo as same_zoo

@@ -1,25 +1,21 @@
 """NetSpace, four architectures: one space for all, what lies between them, and architectures never seen."""
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from pydantic import Field as Setting
+from pydantic import model_validator
 from torch import Tensor
 
-from weightatlas.config import Config
 from weightatlas.encoders.io import create_encoder
 from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
 from weightatlas.errors import ConfigError
-from weightatlas.evaluate.protocols.netspace_stage import (
-    Field,
-    batch_of_fields,
-    ladder_of,
-    queries_of,
-)
+from weightatlas.evaluate.protocols.netspace_rungs import Rungs, ladder_of, teacher_outputs
+from weightatlas.evaluate.protocols.netspace_stage import Field, batch_of_fields, queries_of
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units, settings_of
 from weightatlas.evaluate.protocols.stage import Stage
 from weightatlas.evaluate.reconstruction import compare
@@ -40,11 +36,14 @@ COLUMNS = (
 ALL, UNSEEN, PLAIN = "all architectures", "smallest and largest only", "all, no interpolation loss"
 
 
-class LadderConfig(Config):
-    """Settings of `bench netspace_ladder`.
+class LadderConfig(Rungs):
+    """Settings of `bench netspace_ladder` and `bench netspace_cifar_ladder`.
 
     Args:
-        recipe: Zoo of the first step of the ladder; the others are derived from it.
+        recipe: Zoo of the smallest architecture; the others are populated alike.
+        further: The architectures after it, growing.
+        teacher: Architecture of the teacher.
+        teachers: Networks of it that are trained; the best on validation images teaches.
         preset: Encoder and training, from `presets/encoders`.
         passes: Steps of training, in passes over the networks of the row with all architectures.
         rows: Trainings to compare.
@@ -56,15 +55,21 @@ class LadderConfig(Config):
         engine: Engine that executes networks.
     """
 
-    recipe: str
     preset: str = "netspace_ladder"
     passes: int = Setting(ge=1)
     rows: tuple[str, ...] = (ALL, UNSEEN, PLAIN)
-    counts: tuple[int, int, int, int] = (24, 20, 24, 34)
-    unseen: tuple[int, int, int, int] = (16, 0, 0, 32)
+    counts: tuple[int, ...] = (24, 20, 24, 34)
+    unseen: tuple[int, ...] = (16, 0, 0, 32)
     pairs: int = Setting(default=6, ge=1)
     positions: int = Setting(default=31, ge=3)
     engine: str = "batched"
+
+    @model_validator(mode="after")
+    def _one_count_each(self) -> Self:
+        short = [name for name in ("counts", "unseen") if len(getattr(self, name)) != self.count]
+        if short:
+            raise ValueError(f"{' and '.join(short)} must name {self.count} numbers, one per architecture")
+        return self
 
 
 cards[BENCH] = Card(
@@ -90,34 +95,40 @@ def netspace_ladder(
         changes: Settings that differ from `presets/benches/netspace_ladder.yaml`.
     """
     settings = settings_of(BENCH, tier, LadderConfig, changes)
-    units = [Unit("best training network", 0, partial(trivial_records, settings=settings))]
-    units += [
-        Unit(row, seed, partial(row_records, row=row, seed=seed, settings=settings))
+    return run_units(BENCH, tier, out, settings.recipe, units_of(BENCH, settings, seeds), cache=cache)
+
+
+def units_of(bench: str, settings: LadderConfig, seeds: Sequence[int]) -> list[Unit]:
+    """List what a bench of several architectures measures: trivial rebuilds, and every row."""
+    units = [Unit("best training network", 0, partial(trivial_records, settings=settings, bench=bench))]
+    return units + [
+        Unit(row, seed, partial(row_records, row=row, seed=seed, settings=settings, bench=bench))
         for seed in seeds
         for row in settings.rows
     ]
-    return run_units(BENCH, tier, out, settings.recipe, units, cache=cache)
 
 
-@lru_cache(maxsize=2)
-def fields(there: Stage, engine: str) -> list[Field]:
-    """Return the four architectures of the bench."""
-    return ladder_of(there, engine)
+def fields(there: Stage, settings: LadderConfig) -> list[Field]:
+    """Return the architectures of the bench, populated once."""
+    key = ("ladder", settings.recipe, settings.engine)
+    return there.once(key, lambda: ladder_of(there, settings, settings.engine))
 
 
-@lru_cache(maxsize=2)
-def lessons(there: Stage) -> tuple[SpaceQueries, SpaceQueries]:
+def lessons(there: Stage, settings: LadderConfig) -> tuple[SpaceQueries, SpaceQueries]:
     """Training images with the teacher's outputs, and validation images."""
-    return queries_of(there, teacher=True)
+    found = partial(teacher_outputs, there, settings, engine=settings.engine)
+    return there.once(("lessons", settings.recipe), lambda: queries_of(there, found))
 
 
-def row_records(there: Stage, row: str, seed: int, settings: LadderConfig) -> list[Record]:
+def row_records(
+    there: Stage, row: str, seed: int, settings: LadderConfig, bench: str = BENCH
+) -> list[Record]:
     """Train one row with one seed; rebuild test networks and walk from smallest to largest."""
     encoder = trained(there, row, seed, settings)
     found = []
-    for step, field in enumerate(fields(there, settings.engine)):
+    for step, field in enumerate(fields(there, settings)):
         found.append(rebuilt_numbers(there, encoder, field, step))
-    about = {"method": row, "kind": "ours", **there.about(BENCH, seed)}
+    about = {"method": row, "kind": "ours", **there.about(bench, seed)}
     means = {name: sum(each[name] for each in found) / len(found) for name in found[0]}
     numbers = dict(means)
     for step, each in enumerate(found):
@@ -151,7 +162,7 @@ def between_numbers(there: Stage, encoder: PrepAutoencoder, settings: LadderConf
     "class order" is the share of paths along which the predicted architecture never becomes smaller;
     "accuracy on path" runs every code as what it is predicted to be.
     """
-    ladder = fields(there, settings.engine)
+    ladder = fields(there, settings)
     start, end = (encoder.encode(ladder[place].weights("test")).codes for place in (0, -1))
     count = min(settings.pairs, len(start), len(end))
     start, end = start[:count], end[:count]
@@ -182,11 +193,11 @@ def _accuracy(
     return exam.accuracy(exam.classes(encoder.decode(codes, field.spec).weights))
 
 
-def trivial_records(there: Stage, settings: LadderConfig) -> list[Record]:
+def trivial_records(there: Stage, settings: LadderConfig, bench: str = BENCH) -> list[Record]:
     """Answer with the best training network of each architecture, its class being known."""
     found: list[Record] = []
     kind: Kind = "baseline"
-    ladder = fields(there, settings.engine)
+    ladder = fields(there, settings)
     numbers: dict[str, float] = {}
     for step, field in enumerate(ladder):
         exam, test = field.exam(there), field.parts["test"]
@@ -198,7 +209,7 @@ def trivial_records(there: Stage, settings: LadderConfig) -> list[Record]:
         numbers[f"excess agreement, step {step}"] = result.excess
     for name in ("accuracy gap", "accuracy", "excess agreement"):
         numbers[name] = sum(numbers[f"{name}, step {step}"] for step in range(len(ladder))) / len(ladder)
-    about = {"method": "best training network", "kind": kind, **there.about(BENCH)}
+    about = {"method": "best training network", "kind": kind, **there.about(bench)}
     found += [Record.build({**about, "metric": name, "value": value}) for name, value in numbers.items()]
     return found
 
@@ -211,7 +222,7 @@ def trained(there: Stage, row: str, seed: int, settings: LadderConfig) -> PrepAu
     """
     if row not in (ALL, UNSEEN, PLAIN):
         raise ConfigError(f"There is no row '{row}'.", todo=f"Rows: {ALL}; {UNSEEN}; {PLAIN}.")
-    ladder, chosen = fields(there, settings.engine), preset(settings.preset)
+    ladder, chosen = fields(there, settings), preset(settings.preset)
     specs = [field.spec for field in ladder]
     encoder = create_encoder(chosen.encoder, None, seed, ladder=specs, **chosen.settings)
     if not isinstance(encoder, PrepAutoencoder):
@@ -224,9 +235,10 @@ def trained(there: Stage, row: str, seed: int, settings: LadderConfig) -> PrepAu
     config = SpaceFit.build(
         {**fit, "passes": None, "steps": steps, "seed": seed, "device": str(there.device)}
     )
-    mark = f"{key_of(row, config.identity, settings.preset, chosen.settings) & 0xFFFF_FFFF:08x}"
+    facts = row, config.identity, settings.preset, chosen.settings, [spec.layout_id for spec in specs]
+    mark = f"{key_of(*facts) & 0xFFFF_FFFF:08x}"
     folder = there.cache / "runs" / f"{there.name}-{there.tier}-seed{seed}-{mark}"
-    pool, held = lessons(there)
+    pool, held = lessons(there, settings)
     parts = {"queries": pool, "populations": [field.population for field in ladder]}
     fit_space(encoder, train, config, folder, validation=(batch_of_fields(ladder, "val"), held), **parts)
     return encoder.eval()

@@ -14,7 +14,8 @@ from weightatlas.config import Config
 from weightatlas.encoders.charts import Chart
 from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
 from weightatlas.evaluate.protocols import netspace_ladder, netspace_reconstruct
-from weightatlas.evaluate.protocols.netspace_stage import Field, lessons_of
+from weightatlas.evaluate.protocols.netspace_rungs import lessons_of
+from weightatlas.evaluate.protocols.netspace_stage import Field
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units, settings_of
 from weightatlas.evaluate.protocols.stage import Stage, stage
 from weightatlas.latent.charts import free_chart, offset_chart
@@ -45,16 +46,22 @@ class OptimizeBench(Config):
 
     Args:
         recipe: Zoo of one architecture.
-        ladder: Zoo of four.
+        ladder: Zoo of the smallest of several.
+        single: Bench whose first autoencoder codes one architecture.
+        single_settings: Changes to its settings.
+        multiple: Bench whose first autoencoder codes several.
+        multiple_settings: Changes to its settings.
         each: Networks per start, and per architecture.
         steps: Gradient steps, the same for all methods.
         rates: Learning rates every method may choose from, by mean validation accuracy; as many for each.
-        single: Changes to the settings of `bench netspace_reconstruct`, whose first row is optimized.
-        multiple: Changes to the settings of `bench netspace_ladder`.
     """
 
     recipe: str
     ladder: str
+    single: str = netspace_reconstruct.BENCH
+    single_settings: dict[str, Any] = {}
+    multiple: str = netspace_ladder.BENCH
+    multiple_settings: dict[str, Any] = {}
     each: int = Setting(default=3, ge=1)
     steps: int = Setting(ge=5)
     rates: dict[str, tuple[float, ...]] = {
@@ -62,8 +69,16 @@ class OptimizeBench(Config):
         FREE: (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
         SUBSPACE: (0.01, 0.03, 0.1, 0.3, 1.0),
     }
-    single: dict[str, Any] = {}
-    multiple: dict[str, Any] = {}
+
+    def own(self, tier: str) -> netspace_reconstruct.ReconstructConfig:
+        """Settings of the autoencoder of one architecture."""
+        changes = {"recipe": self.recipe, **self.single_settings}
+        return settings_of(self.single, tier, netspace_reconstruct.ReconstructConfig, changes)
+
+    def own_ladder(self, tier: str) -> netspace_ladder.LadderConfig:
+        """Settings of the autoencoder of several."""
+        changes = {"recipe": self.ladder, **self.multiple_settings}
+        return settings_of(self.multiple, tier, netspace_ladder.LadderConfig, changes)
 
 
 cards[BENCH] = Card(
@@ -103,24 +118,28 @@ def netspace_optimize(
         changes: Settings that differ from `presets/benches/netspace_optimize.yaml`.
     """
     settings = settings_of(BENCH, tier, OptimizeBench, changes)
-    units = []
-    for seed in seeds:
-        units.append(Unit(CODES, seed, partial(single_records, seed=seed, settings=settings)))
-        name = f"{CODES}, four architectures"
-        units.append(Unit(name, seed, partial(multiple_records, seed=seed, settings=settings)))
-    return run_units(BENCH, tier, out, settings.recipe, units, published_records(), cache)
+    units = units_of(BENCH, settings, seeds)
+    return run_units(BENCH, tier, out, settings.recipe, units, published_records(BENCH), cache)
 
 
-def single_records(there: Stage, seed: int, settings: OptimizeBench) -> list[Record]:
+def units_of(bench: str, settings: OptimizeBench, seeds: Sequence[int]) -> list[Unit]:
+    """List what a bench of latent optimization measures: one architecture and several, for each seed."""
+    parts = {CODES: single_records, f"{CODES}, four architectures": multiple_records}
+    return [
+        Unit(name, seed, partial(work, seed=seed, settings=settings, bench=bench))
+        for seed in seeds
+        for name, work in parts.items()
+    ]
+
+
+def single_records(there: Stage, seed: int, settings: OptimizeBench, bench: str = BENCH) -> list[Record]:
     """Optimize networks of one architecture from weak, median, strong and random starts."""
-    own = settings_of(
-        netspace_reconstruct.BENCH, there.tier, netspace_reconstruct.ReconstructConfig, settings.single
-    )
+    own, other = settings.own(there.tier), settings.own_ladder(there.tier)
     encoder = netspace_reconstruct.trained(there, "netspace", seed, own)
     field = netspace_reconstruct.single(there, own.engine, own.held)
     codes, originals, names = starts(encoder, field, settings.each, seed)
     charts = charts_of(encoder, field, codes, originals, seed)
-    learn = partial(_optimized, field, lessons_of(there), settings, seed, None)
+    learn = partial(_optimized, field, lessons_of(there, other, other.engine), settings, seed, None)
     records = []
     for method, chart in charts.items():
         found = both(learn, chart, settings.steps) if method == BOTH else learn(method, chart)
@@ -128,17 +147,17 @@ def single_records(there: Stage, seed: int, settings: OptimizeBench) -> list[Rec
         for start in STARTS:
             rows = torch.tensor([name == start for name in names])
             numbers[f"accuracy, {start} start"] = float(_test(there, field, found.weights[rows]).mean())
-        records += _records(there, method, method, seed, numbers, len(codes))
+        records += _records(there, method, method, seed, numbers, len(codes), bench)
     return records
 
 
-def multiple_records(there: Stage, seed: int, settings: OptimizeBench) -> list[Record]:
+def multiple_records(there: Stage, seed: int, settings: OptimizeBench, bench: str = BENCH) -> list[Record]:
     """Optimize networks of four architectures from one space, each kept in its class."""
     other = stage(settings.ladder, there.tier, there.cache, str(there.device))
-    own = settings_of(netspace_ladder.BENCH, there.tier, netspace_ladder.LadderConfig, settings.multiple)
+    own = settings.own_ladder(there.tier)
     encoder = netspace_ladder.trained(other, netspace_ladder.ALL, seed, own)
-    lessons, totals = lessons_of(other), dict[str, list[dict[str, float]]]()
-    for step, field in enumerate(netspace_ladder.fields(other, own.engine)):
+    lessons, totals = lessons_of(other, own, own.engine), dict[str, list[dict[str, float]]]()
+    for step, field in enumerate(netspace_ladder.fields(other, own)):
         originals = field.parts["test"][: settings.each]
         with torch.no_grad():
             codes = encoder.encode(field.weights("test")).codes[: settings.each]
@@ -156,7 +175,7 @@ def multiple_records(there: Stage, seed: int, settings: OptimizeBench) -> list[R
         numbers = {name: sum(found[name] for found in each) / len(each) for name in names}
         numbers |= {name: v for found in each for name, v in found.items() if ", step " in name}
         count = settings.each * len(each)
-        records += _records(there, f"{method}, four architectures", method, seed, numbers, count)
+        records += _records(there, f"{method}, four architectures", method, seed, numbers, count, bench)
     return records
 
 
@@ -262,15 +281,15 @@ def _test(there: Stage, field: Field, values: Tensor) -> Float[Tensor, " network
 
 
 def _records(
-    there: Stage, name: str, method: str, seed: int, numbers: dict[str, float], count: int
+    there: Stage, name: str, method: str, seed: int, numbers: dict[str, float], count: int, bench: str
 ) -> list[Record]:
-    about = {"method": name, "kind": KINDS[method], "n": count, **there.about(BENCH, seed)}
+    about = {"method": name, "kind": KINDS[method], "n": count, **there.about(bench, seed)}
     return [Record.build({**about, "metric": metric, "value": value}) for metric, value in numbers.items()]
 
 
-def published_records() -> list[Record]:
+def published_records(bench: str) -> list[Record]:
     """Numbers of Table I; initial is what the source networks reach."""
-    about = {"bench": BENCH, "tier": "paper", "zoo": "Tiny-ImageNet", "kind": "published"}
+    about = {"bench": bench, "tier": "paper", "zoo": "Tiny-ImageNet", "kind": "published"}
     return [
         Record.build({**about, "method": name, "metric": metric, "value": value})
         for name, pair in _PUBLISHED.items()

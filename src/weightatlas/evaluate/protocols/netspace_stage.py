@@ -1,26 +1,22 @@
-"""What the NetSpace benches share: networks with stop epochs of their own, a ladder, a teacher."""
+"""What the NetSpace benches share: networks, each with a stop epoch of its own, and images to run them on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from weightatlas.errors import ZooError
 from weightatlas.evaluate.exam import Exam, exam_of
 from weightatlas.evaluate.protocols.stage import Stage
 from weightatlas.fit.space_step import SpaceQueries
-from weightatlas.latent.optimize import Lessons
-from weightatlas.networks.ladder import STEPS
 from weightatlas.population.forward import Population
 from weightatlas.runtime import key_of
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.fold import fold_network
 from weightatlas.weights.prep import folded
 from weightatlas.weights.spec import NetworkSpec
-from weightatlas.zoo.populate import populate
-from weightatlas.zoo.recipe import load_recipe
 from weightatlas.zoo.zoo import Zoo
 
 PARTS = ("train", "val", "test")
@@ -128,43 +124,13 @@ def batch_of_fields(fields: list[Field], part: str, counts: tuple[int, ...] | No
     return Batch(tuple(groups), {"val_acc": torch.cat(scores)})
 
 
-def ladder_of(there: Stage, engine: str = "batched") -> list[Field]:
-    """Populate the other steps of the ladder like the first, or reopen them."""
-    fields = [field_of(there.zoo, engine=engine, device=there.device)]
-    for step in range(1, STEPS):
-        fields.append(field_of(_step(there, step), engine=engine, device=there.device))
-    return fields
-
-
-def teacher_outputs(there: Stage, inputs: Tensor) -> Float[Tensor, "queries classes"]:
-    """Outputs of the teacher: the best of three networks twice as wide as the largest step."""
-    zoo = _step(there, STEPS - 1, width=16, replicates=3)
-    best = int(zoo.column("val_acc").argmax())
-    values = zoo.weights().values[best : best + 1].to(inputs.device)
-    return zoo.population(engine="batched").outputs_no_grad(values, inputs)[0]
-
-
-def _step(there: Stage, step: int, **changes: Any) -> Zoo:
-    recipe = load_recipe("netspace_ladder", there.tier)
-    options = {**recipe.network_options, "step": step}
-    replicates = changes.pop("replicates", recipe.replicates)
-    name = "-".join(["netspace_ladder", str(step), *(f"{key}{value}" for key, value in changes.items())])
-    chosen = recipe.replace(name=name, network_options=options | changes, replicates=replicates)
-    return populate(chosen, there.cache / "zoos" / f"{name}-{there.tier}", device=str(there.device))
-
-
-def queries_of(there: Stage, teacher: bool = False) -> tuple[SpaceQueries, SpaceQueries]:
-    """Training and validation images with their classes, the former with the teacher's outputs if asked."""
+def queries_of(
+    there: Stage, teacher: Callable[[Tensor], Tensor] | None = None
+) -> tuple[SpaceQueries, SpaceQueries]:
+    """Training and validation images with their classes, the former with a teacher's outputs if any."""
     found = []
     for part in ("train", "val"):
         inputs, labels = (data.to(there.device) for data in there.task.split(part))
-        outputs = teacher_outputs(there, inputs) if teacher and part == "train" else None
+        outputs = teacher(inputs) if teacher is not None and part == "train" else None
         found.append(SpaceQueries(inputs, labels, outputs))
     return found[0], found[1]
-
-
-def lessons_of(there: Stage) -> Lessons:
-    """Training images with the teacher's outputs, validation images to choose by."""
-    pool, held = queries_of(there, teacher=True)
-    labels: list[Int[Tensor, " images"]] = [part for part in (pool.answers, held.answers) if part is not None]
-    return Lessons(pool.inputs, labels[0], pool.teacher, held.inputs, labels[1])
