@@ -1,5 +1,7 @@
 """Codes and paths of several architectures: kept as points, drawn again from them, two panels a training."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -67,7 +69,7 @@ def test_stars_stand_where_architectures_are_asked_for(tmp_path, monkeypatch) ->
 
     stars, drawn = [], Axes.plot
 
-    def watched(axis: Axes, *given: object, **style: object) -> object:
+    def watched(axis: Axes, *given: Any, **style: Any) -> object:
         if isinstance(given[-1], str) and given[-1] == "*" and np.ndim(given[0]) == 0:
             stars.append((float(given[0]), float(given[1])))
         return drawn(axis, *given, **style)

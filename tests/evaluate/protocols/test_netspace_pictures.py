@@ -1,5 +1,7 @@
 """Pictures of NetSpace with one architecture come from the tables beside the results."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -31,7 +33,7 @@ def test_codes_stand_above_weights_and_the_band_is_the_middle_half(tmp_path, mon
 
     bands, drawn = [], Axes.fill_between
 
-    def watched(axis: Axes, at: np.ndarray, low: np.ndarray, high: np.ndarray, **style: object) -> object:
+    def watched(axis: Axes, at: np.ndarray, low: np.ndarray, high: np.ndarray, **style: Any) -> object:
         bands.append((low, high))
         return drawn(axis, at, low, high, **style)
 
@@ -57,7 +59,7 @@ def test_images_of_a_network_share_their_limits_and_padding_is_masked(tmp_path, 
 
     shown, drawn = [], Axes.imshow
 
-    def watched(axis: Axes, image: np.ma.MaskedArray, **style: object) -> object:
+    def watched(axis: Axes, image: np.ma.MaskedArray, **style: Any) -> object:
         shown.append((image, style["vmin"], style["vmax"]))
         return drawn(axis, image, **style)
 
