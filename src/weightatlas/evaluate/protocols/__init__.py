@@ -10,6 +10,7 @@ from weightatlas.evaluate.protocols import embedding_map as embedding_map
 from weightatlas.evaluate.protocols import ensembles as ensembles
 from weightatlas.evaluate.protocols import gap as gap
 from weightatlas.evaluate.protocols import generation as generation
+from weightatlas.evaluate.protocols import inr_classify as inr_classify
 from weightatlas.evaluate.protocols import inr_frequency as inr_frequency
 from weightatlas.evaluate.protocols import intervals as intervals
 from weightatlas.evaluate.protocols import layerwise as layerwise
@@ -26,6 +27,8 @@ from weightatlas.evaluate.protocols import rebuild as rebuild
 from weightatlas.evaluate.protocols import same_zoo as same_zoo
 from weightatlas.evaluate.protocols import sne_ablations as sne_ablations
 from weightatlas.evaluate.protocols import structure as structure
+from weightatlas.evaluate.protocols import to_family as to_family
+from weightatlas.evaluate.protocols import to_vit as to_vit
 from weightatlas.evaluate.protocols import transfer as transfer
 from weightatlas.evaluate.protocols.registry import benches as benches
 from weightatlas.evaluate.protocols.registry import cards as cards

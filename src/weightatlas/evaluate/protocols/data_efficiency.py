@@ -15,13 +15,13 @@ from weightatlas.errors import ConfigError
 from weightatlas.evaluate.protocols.inr_frequency import (
     PROPERTY,
     InrConfig,
-    SineStage,
     judged,
     name_of,
     sine_stage,
     trained_records,
-    tuning_of,
 )
+from weightatlas.evaluate.protocols.inr_stage import SignalStage
+from weightatlas.evaluate.protocols.inr_training import tuning_of
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, listed, run_on, settings_of
 from weightatlas.evaluate.protocols.same_zoo import Variant
 from weightatlas.evaluate.protocols.stage import cache_of
@@ -110,7 +110,7 @@ def data_efficiency(
     return run_on(BENCH, tier, out, zoo, units, partial(sine_stage, settings, tier, place))
 
 
-def measured(there: SineStage, name: str, seed: int, settings: EfficiencyConfig) -> list[Record]:
+def measured(there: SignalStage, name: str, seed: int, settings: EfficiencyConfig) -> list[Record]:
     """Train one method on every share."""
     records = []
     for share in settings.shares:
@@ -123,7 +123,7 @@ def measured(there: SineStage, name: str, seed: int, settings: EfficiencyConfig)
     return records
 
 
-def fewer(there: SineStage, share: float, seed: int) -> SineStage:
+def fewer(there: SignalStage, share: float, seed: int) -> SignalStage:
     """Keep a share of the training networks, the same for all methods; larger shares hold smaller ones."""
     values, frequency = there.table("train")
     order = torch.randperm(len(values), generator=generator_of("data efficiency", seed))
@@ -133,7 +133,7 @@ def fewer(there: SineStage, share: float, seed: int) -> SineStage:
     return replace(there, parts=parts)
 
 
-def closed(there: SineStage, name: str, seed: int, settings: EfficiencyConfig) -> list[Record]:
+def closed(there: SignalStage, name: str, seed: int, settings: EfficiencyConfig) -> list[Record]:
     """Statistics with a head that is not trained by steps."""
     features, head, kind = _CLOSED[name]
     predictor = PropertyPredictor(features, head, seed=seed)
@@ -141,7 +141,7 @@ def closed(there: SineStage, name: str, seed: int, settings: EfficiencyConfig) -
     return judged(there, name, kind, predictor.predict(there.parts["test"]), seed, bench=BENCH)
 
 
-def trained(there: SineStage, name: str, seed: int, settings: EfficiencyConfig) -> list[Record]:
+def trained(there: SignalStage, name: str, seed: int, settings: EfficiencyConfig) -> list[Record]:
     """Train an encoder."""
     variant = settings.variants[name]
     base = None if variant.preset is None else preset(variant.preset)

@@ -13,13 +13,13 @@ from weightatlas.errors import ConfigError
 from weightatlas.evaluate.protocols.inr_frequency import (
     COLUMNS,
     InrConfig,
-    SineStage,
     mean_records,
     name_of,
     sine_stage,
     trained_records,
-    tuning_of,
 )
+from weightatlas.evaluate.protocols.inr_stage import SignalStage
+from weightatlas.evaluate.protocols.inr_training import tuning_of
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, listed, run_on, settings_of
 from weightatlas.evaluate.protocols.stage import cache_of
 from weightatlas.fit.presets import preset
@@ -124,7 +124,7 @@ def sne_ablations(
     return run_on(BENCH, tier, out, zoo, units, partial(sine_stage, settings, tier, place), PUBLISHED)
 
 
-def measured(there: SineStage, name: str, seed: int, settings: AblationsConfig) -> list[Record]:
+def measured(there: SignalStage, name: str, seed: int, settings: AblationsConfig) -> list[Record]:
     """Train SNE as one trial has it, and judge it."""
     trial, chosen = settings.trials[name], preset(settings.preset)
     own = merged(merged(chosen.settings, settings.settings), trial.settings)
