@@ -8,9 +8,12 @@ import torch
 
 from weightatlas.errors import ConfigError, DataError
 from weightatlas.evaluate.protocols import netspace_shapes as module
+from weightatlas.evaluate.protocols.field_scores import told
 from weightatlas.evaluate.protocols.field_stage import slope_error
 from weightatlas.evaluate.protocols.netspace_shapes import netspace_shapes
+from weightatlas.tasks import create_task
 from weightatlas.tasks.shapes import cube
+from weightatlas.zoo import fields
 
 TRIVIAL = ("mean network", "mean shape", "PCA of weights", "nearest by weights", "nearest shape")
 OURS = (
@@ -69,6 +72,25 @@ def test_images_have_rows_of_their_own(tmp_path: Path) -> None:
     named = {(r.method, r.metric): r.value for r in found}
     assert named["signal space, refined", "likeness"] > named["mean network", "likeness"]
     assert (tmp_path / "figures" / "netspace_shapes-smoke-digit_images-signal_space-refined.png").exists()
+
+
+def test_images_of_any_source_are_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "create_task", lambda _: create_task("digits"))  # in the place of MNIST
+    rows = ["signal space, refined", "implicit"]
+    found = netspace_shapes("smoke", tmp_path / "r.json", (0,), recipe="mnist_inrs", methods=rows)
+    named = {(r.method, r.metric): r.value for r in found}
+    assert named["nearest shape", "likeness"] >= named["nearest by weights", "likeness"]
+    assert ("raw weights", "path slope error") not in named  # slopes of distances mean nothing for images
+    assert 0 <= named["implicit", "class accuracy, linear"] <= 1
+    assert 0 < named["majority", "class accuracy"] < 1
+
+
+def test_classes_are_told_by_embeddings_that_hold_them() -> None:
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.arange(40) % 2
+    points = torch.randn(40, 6, generator=generator) + 4 * classes[:, None]
+    assert told(points[:20], classes[:20], points[20:], classes[20:]) == 1
+    assert told(points[:20], classes[:20], torch.zeros(20, 6) - 4, classes[20:]) == 0.5
 
 
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

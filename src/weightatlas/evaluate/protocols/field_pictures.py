@@ -44,9 +44,8 @@ def path_records(
         name: decode(line(ends[:count], ends.flip(0)[:count], at).flatten(0, 1)).detach()
         for name, (ends, decode) in paths.items()
     }
-    images = there.recipe.source == "digits"
     for name, weights in walks.items():
-        if images:
+        if there.images:
             continue
         inner = there.fields(weights).unflatten(0, (count, positions))[:, 1:-1].flatten(0, 1)
         about = {**there.about(seed), "method": name, "n": count, "metric": "path slope error"}
@@ -56,7 +55,7 @@ def path_records(
         first = {name: weights[:positions] for name, weights in walks.items()}
         name = f"{BENCH}-{there.tier}-{there.name}-{_mark(next(iter(paths)))}.png"
         path = folder / "figures" / name
-        (draw_image_walk if images else draw_shape_walk)(there, first, path)
+        (draw_image_walk if there.images else draw_shape_walk)(there, first, path)
     return records
 
 

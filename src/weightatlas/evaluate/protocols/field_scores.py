@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from weightatlas.evaluate.protocols.field_stage import FieldStage
@@ -48,5 +48,37 @@ def retrieved(
     classes, own = (torch.from_numpy(there.labels(part).copy()) for part in ("train", "test"))
     if len(classes.unique()) > 1:
         numbers["class accuracy"] = float((classes[order[:, 0].cpu()] == own).float().mean())
+        numbers["class accuracy, linear"] = told(gallery, classes, asked, own)
     about = {**there.about(seed), "method": method, "kind": kind}
     return [Record.build({**about, "metric": name, "value": value}) for name, value in numbers.items()]
+
+
+def told(
+    gallery: Float[Tensor, "training dim"],
+    classes: Int[Tensor, " training"],
+    asked: Float[Tensor, "networks dim"],
+    own: Int[Tensor, " networks"],
+) -> float:
+    """Share of networks whose class a logistic regression on embeddings tells, fitted on training networks.
+
+    Embeddings are standardized over the training networks; the penalty is fixed, so that nothing is chosen.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    mean, spread = gallery.mean(0), gallery.std(0).clamp(min=1e-12)
+    known, new = (((x - mean) / spread).double().cpu().numpy() for x in (gallery, asked))
+    found = LogisticRegression(C=0.01, max_iter=1000).fit(known, classes.numpy())
+    return float((found.predict(new) == own.numpy()).mean())
+
+
+def majority(there: FieldStage) -> list[Record]:
+    """Name the most frequent class of the training signals for everyone; nothing if there is one class."""
+    classes, own = (torch.from_numpy(there.labels(part).copy()) for part in ("train", "test"))
+    if len(classes.unique()) < 2:
+        return []
+    value = float((own == classes.mode().values).float().mean())
+    about = {**there.about(), "method": "majority", "kind": "baseline"}
+    return [
+        Record.build({**about, "metric": metric, "value": value})
+        for metric in ("class accuracy", "class accuracy, linear")
+    ]

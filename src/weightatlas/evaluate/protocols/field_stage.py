@@ -54,6 +54,11 @@ class FieldStage:
         """Layout of the networks."""
         return self.zoo.spec
 
+    @property
+    def images(self) -> bool:
+        """The networks represent images, not shapes."""
+        return self.spec.input_shape == (2,)
+
     @cached_property
     def population(self) -> Population:
         """Runs the networks; the engine is named, so that the same numbers come again."""
@@ -76,7 +81,7 @@ class FieldStage:
         rows = self.zoo.split("train").column("signal")
         keys = torch.tensor([key_of("bench points", signals.digests[row]) for row in rows.tolist()])
         found = signals.take(rows).points(keys, PointConfig(count=64))
-        if signals.coordinates == 2:
+        if self.images:
             return found[0].to(self.device)
         flat = found.flatten(0, 1)
         chosen = numpy_generator_of("bench points").permutation(len(flat))[: self.recipe.pool]
@@ -84,7 +89,7 @@ class FieldStage:
 
     def fields(self, values: Float[Tensor, "networks params"]) -> Float[Tensor, "networks *cells"]:
         """Run networks on the cells of the cube, or on all pixels."""
-        if self.recipe.source == "digits":
+        if self.images:
             outputs = self.population.outputs_no_grad(values, self.points)[..., 0]
             return outputs.view(len(values), round(len(self.points) ** 0.5), -1)
         return grid_values(self.population, values, self.side)
@@ -93,7 +98,7 @@ class FieldStage:
         self, found: Float[Tensor, "networks *cells"], true: Float[Tensor, "networks *cells"]
     ) -> Float[Tensor, " networks"]:
         """Overlap of solids (IoU); for images the share of their variance that is explained."""
-        if self.recipe.source != "digits":
+        if not self.images:
             return overlap(found < 0, true < 0)
         found, true = found.flatten(1), true.flatten(1)
         left = (found - true).square().sum(1)

@@ -18,7 +18,7 @@ from weightatlas.encoders.io import create_encoder
 from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
 from weightatlas.errors import ConfigError
 from weightatlas.evaluate.protocols.field_pictures import Ends, path_records
-from weightatlas.evaluate.protocols.field_scores import judged, retrieved
+from weightatlas.evaluate.protocols.field_scores import judged, majority, retrieved
 from weightatlas.evaluate.protocols.field_stage import BENCH, FieldStage, field_stage
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_on, settings_of
 from weightatlas.evaluate.protocols.stage import cache_of
@@ -35,7 +35,7 @@ from weightatlas.zoo.fields import field_recipe
 
 COLUMNS = (
     *("likeness", "likeness, 10th percentile", "parameters per code number"),
-    *("nearest shape@1", "nearest shape@5", "class accuracy", "path slope error"),
+    *("nearest shape@1", "nearest shape@5", "class accuracy", "class accuracy, linear", "path slope error"),
 )
 
 
@@ -43,7 +43,7 @@ class ShapesConfig(Config):
     """Settings of `bench netspace_shapes`.
 
     Args:
-        recipe: Networks, from `presets/fields`: "chairs", "primitives" or "digit_images".
+        recipe: Networks, from `presets/fields`: shapes ("chairs", "furniture", "primitives") or images.
         judged: Test networks that are judged, at most.
         side: Cells along an edge of the cube on which solids are compared.
         dim: Numbers of the code of the closed-form space, and of the random subspace.
@@ -135,6 +135,7 @@ def trivial_records(there: FieldStage) -> list[Record]:
         "nearest shape": there.train_fields[there.overlaps.argmax(1)],
     }
     records = [r for name, fields in found.items() for r in judged(there, fields, name, "baseline")]
+    records += majority(there)
     return [*records, *retrieved(there, [train, test], "nearest by weights", "baseline")]
 
 
@@ -216,8 +217,8 @@ def implicit_records(there: FieldStage, seed: int, settings: ShapesConfig, folde
     encoder = create_encoder("implicit", there.spec, seed, dim=min(settings.small, 128)).to(there.device)
     assert isinstance(encoder, Implicit)
     assert isinstance(encoder.config, ImplicitConfig)
-    images = there.recipe.source == "digits"
-    config = ImplicitFit(steps=settings.lessons, seed=seed, loss="signal" if images else "occupancy")
+    loss = "signal" if there.images else "occupancy"
+    config = ImplicitFit(steps=settings.lessons, seed=seed, loss=loss)
     fit_implicit(encoder, there.values["train"], there.spec, there.population, there.points, config)
     codes = encoder.encode(weights_of(there.values["test"], there.spec)).codes.detach()
     fields = _implicit_fields(there, encoder, codes)
@@ -234,8 +235,7 @@ def _implicit_fields(there: FieldStage, encoder: Implicit, codes: Tensor) -> Ten
     """Run the implicit decoder where networks are compared."""
     from weightatlas.tasks.shapes import cube
 
-    images = there.recipe.source == "digits"
-    points = there.points if images else cube(there.side).to(codes)
+    points = there.points if there.images else cube(there.side).to(codes)
     parts = [encoder.outputs(codes, there.spec, part)[..., 0] for part in points.split(8192)]
     return torch.cat(parts, dim=1).view(there.test_fields.shape)
 
@@ -245,7 +245,7 @@ def refined(
 ) -> tuple[Float[Tensor, "networks params"], Float[Tensor, "networks numbers"]]:
     """Move codes until rebuilt networks answer like their originals; no shape is looked at."""
     targets = there.population.outputs_no_grad(there.values["test"], there.points)
-    loss = "logits" if there.recipe.source == "digits" else "distance"
+    loss = "logits" if there.images else "distance"
     config = RefineConfig(steps=settings.steps, batch=settings.batch, loss=loss, seed=seed)
     found = refine(chart, there.population, targets, there.points, config)
     return found.weights, found.positions
