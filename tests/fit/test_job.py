@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import Park
 from weightatlas.encoders.io import from_pretrained
-from weightatlas.errors import ConfigError, RunError
+from weightatlas.errors import ConfigError, RunError, SpecError
 from weightatlas.fit.config import FitConfig
 from weightatlas.fit.job import FitJob, plan, run_job, sweep, sweep_jobs
 from weightatlas.zoo.populate import populate
@@ -103,3 +104,18 @@ def test_a_zoo_larger_than_the_budget_trains_the_same(
         found.append(from_pretrained(own.out / "encoder").state_dict())
     for name, value in found[0].items():
         assert torch.equal(value, found[1][name]), name
+
+
+def test_a_zoo_of_several_layouts_is_taken_by_encoders_of_any_and_refused_by_others(
+    park: Park, tmp_path: Path
+) -> None:
+    def of(method: str, **settings: object) -> FitJob:
+        return FitJob(method, settings, FitConfig(steps=1), park.zoo, tmp_path / method)
+
+    facts = plan(of("deep_sets", width=8, layers=1))
+    assert facts["layouts"] > 1
+    assert " to " in facts["parameters of a network"]
+    for executing in ("probes",):
+        assert plan(of(executing))["layouts"] == facts["layouts"]
+    with pytest.raises(SpecError, match=f"'mlp' works on one layout, these networks have {facts['layouts']}"):
+        plan(of("mlp"))

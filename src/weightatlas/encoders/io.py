@@ -1,6 +1,7 @@
 """Encoders on disk: config.json, model.safetensors and a card."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from weightatlas.encoders import signal_space as _signal_space  # noqa: F401 (re
 from weightatlas.encoders import sne as _sne  # noqa: F401 (registers "sne")
 from weightatlas.encoders import stat_nn as _stat_nn  # noqa: F401 (registers "stat_nn")
 from weightatlas.encoders.base import Encoder, encoders
-from weightatlas.errors import ConfigError, FileError
+from weightatlas.errors import ConfigError, FileError, SpecError
 from weightatlas.weights.spec import NetworkSpec
 
 FORMAT = 1
@@ -54,6 +55,32 @@ def create_encoder(name: str, spec: NetworkSpec | None = None, seed: int = 0, **
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return factory(config, spec)
+
+
+def create_for(name: str, specs: Sequence[NetworkSpec], seed: int = 0, **settings: Any) -> Encoder:
+    """Make an encoder for networks of one or several specs.
+
+    Args:
+        name: Registered name ("sne", "dng", ...).
+        specs: Those of the networks, such as `zoo.specs`; the first one is what the encoder is made for.
+        seed: Seed of its initialization.
+        settings: Settings of the encoder.
+
+    Raises:
+        ConfigError: The name or a setting is unknown.
+        SpecError: The encoder does not accept all of them.
+    """
+    factory: Any = encoders.get(name)
+    layouts = len({spec.layout_id for spec in specs})
+    if factory.accepts == "one" and layouts > 1:
+        raise SpecError(
+            f"The encoder '{name}' works on one layout, these networks have {layouts}.",
+            todo="Pick one that accepts any layout, for example sne, or keep networks of one layout.",
+        )
+    encoder = create_encoder(name, specs[0], seed, **settings)
+    for spec in specs:
+        encoder.require(spec)
+    return encoder
 
 
 def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:

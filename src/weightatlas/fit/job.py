@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from weightatlas.encoders.base import Encoder, encoders
-from weightatlas.encoders.io import create_encoder
+from weightatlas.encoders.io import create_for
 from weightatlas.errors import ConfigError, gather
 from weightatlas.executors import Executor, create_executor
 from weightatlas.fit.config import FitConfig
@@ -54,22 +54,31 @@ class FitJob:
         return connect("auto" if self.training is None else self.training.device)
 
     def prepared(self) -> tuple[Encoder, Zoo]:
-        """Make the encoder, and open the zoo it is trained on."""
+        """Make the encoder, and open the zoo it is trained on.
+
+        Raises:
+            SpecError: The encoder does not accept all networks of the zoo.
+        """
         whole = Zoo.open(self.zoo)
-        encoder = create_encoder(self.method, whole.spec, self.init_seed, **self.settings)
+        encoder = create_for(self.method, whole.specs, self.init_seed, **self.settings)
         if encoder.executes:
-            encoder.bind(whole.network(), QueryPool(whole.task(), self.query_source).inputs)
+            inputs = QueryPool(whole.task(), self.query_source).inputs
+            for spec in whole.specs:
+                encoder.bind(whole.network(spec), inputs)
         return encoder, whole
 
 
 def plan(job: FitJob) -> dict[str, Any]:
     """Say what a training would do."""
     encoder, whole = job.prepared()
+    sizes = sorted({spec.params for spec in whole.specs})
+    layouts = len({spec.layout_id for spec in whole.specs})
     return {
         "method": job.method,
         "encoder parameters": sum(value.numel() for value in encoder.parameters()),
         "training rows": len(whole.split("train")),
-        "parameters of a network": whole.spec.params,
+        "parameters of a network": sizes[0] if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}",
+        **({"layouts": layouts} if layouts > 1 else {}),
         "executes networks": job.executes,
     }
 
