@@ -3,7 +3,7 @@
 import json
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from weightatlas.cli import main
 
@@ -95,3 +95,24 @@ def test_many_networks_are_summed_up_by_architecture(tmp_path, capsys):
     assert "40.safetensors" not in shown
     assert main(["inspect", str(tmp_path), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 41
+
+
+def test_strangers_are_turned_away_by_a_run_that_was_graded(zoo, tmp_path, capsys):
+    plain, graded, files = tmp_path / "plain", tmp_path / "graded", tmp_path / "files"
+    assert main(["predict", str(zoo), "--save", str(plain)]) == 0
+    assert main(["predict", str(zoo), "--grade", "--level", "0.5", "--save", str(graded)]) == 0
+    assert main(["zoo", "export", str(zoo), str(files), "--part", "test", "--json"]) == 0
+    known = sorted(files.glob("**/*.safetensors"))[0]
+    stranger = tmp_path / "stranger.safetensors"
+    save_file({name: 5 * torch.randn_like(value) for name, value in load_file(known).items()}, stranger)
+    capsys.readouterr()
+    assert main(["inspect", str(stranger), "--run", str(plain), "--json"]) == 0
+    told = capsys.readouterr()
+    assert "does not recognize strangers" in told.err
+    assert not json.loads(told.out)[0]["estimates"][0]["graded"]
+    assert main(["inspect", str(stranger), "--run", str(graded), "--json"]) == 0
+    told = capsys.readouterr()
+    assert told.err.count("strangers") == 0  # it runs the networks, whose code the registry knows
+    (estimate,) = json.loads(told.out)[0]["estimates"]
+    assert estimate["value"] is None
+    assert "unlike the networks" in estimate["reason"]

@@ -9,6 +9,7 @@ import pytest
 
 from weightatlas.cli import main
 from weightatlas.cli import predict as module
+from weightatlas.predict import committee
 
 
 def test_the_baselines_stand_beside_the_encoder(zoo, run, tmp_path, capsys):
@@ -75,3 +76,44 @@ def test_grades_say_how_often_intervals_hold(zoo, supervised, tmp_path, capsys):
     row = rows[0]
     assert float(row["test_acc, deep_sets, low"]) <= float(row["test_acc, deep_sets, high"])
     assert (folder / "grader.json").exists()
+    assert (supervised / "grader.json").exists()  # where `inspect --run` looks for it
+
+
+def test_in_a_zoo_of_several_layouts_statistics_are_pooled_and_what_refuses_is_a_dash(
+    park, run, monkeypatch, capsys
+):
+    monkeypatch.setattr(committee, "ROUNDS", 5)
+    monkeypatch.setattr(committee, "TREES", 5)
+    assert main(["predict", str(park.zoo), "--run", str(run), "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert {record["method"] for record in records if record["value"] is not None} == {
+        "pooled statistics + ridge",
+        "pooled statistics + boosting",
+        "pooled statistics + committee",
+    }
+    (refused,) = (record for record in records if record["value"] is None)
+    assert refused["method"] == "sane + ridge"
+    assert "was made for layout" in refused["note"]
+
+
+def test_text_is_a_class_beside_the_most_frequent_and_rates_are_logarithms(
+    park, tmp_path, monkeypatch, capsys
+):
+    for module_name in ("committee", "classify"):
+        monkeypatch.setattr(f"weightatlas.predict.{module_name}.ROUNDS", 5)
+        monkeypatch.setattr(f"weightatlas.predict.{module_name}.TREES", 5)
+    words = ["predict", str(park.zoo), "--property", "test_acc", "hp.variant", "--kind", "hp.variant=class"]
+    assert main([*words, "--json", "--out", str(tmp_path / "p.csv")]) == 0
+    records = json.loads(capsys.readouterr().out)
+    accuracy = {r["method"]: r["value"] for r in records if r["metric"] == "hp.variant accuracy"}
+    assert set(accuracy) == {
+        "pooled statistics + ridge",
+        "pooled statistics + boosting",
+        "pooled statistics + committee",
+        "most frequent class",
+    }
+    assert accuracy["pooled statistics + committee"] > accuracy["most frequent class"]
+    (row, *_) = csv.DictReader((tmp_path / "p.csv").read_text(encoding="utf-8").splitlines())
+    assert row["hp.variant, pooled statistics + ridge"] in {"0", "1", "2"}
+    assert main([*words, "--save", str(tmp_path / "s")]) == 2
+    assert "either classes or numbers" in capsys.readouterr().err

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from weightatlas.errors import RunError
+from weightatlas.errors import FileError, RunError
 from weightatlas.predict import PropertyPredictor
 from weightatlas.predict.estimate import Estimate, Estimator
+from weightatlas.predict.grades import Grader
 from weightatlas.weights.batch import batch_of, weights_of
 from weightatlas.weights.infer import infer
 
@@ -57,3 +58,30 @@ def test_a_folder_without_a_predictor_says_how_to_fit_one(tmp_path):
     with pytest.raises(RunError, match="--save"):
         Estimator.open(tmp_path)
     assert str(Estimate("test_acc", 0.5, 0.4, 0.6)) == "0.500 [0.400, 0.600]"
+
+
+def test_a_grader_of_the_run_recognizes_strangers_and_without_one_a_caution_says_so(tmp_path):
+    train, held = batch(150), batch(100)
+    fitted = PropertyPredictor("layer_statistics").fit(train, "test_acc", validation=held)
+    fitted.save(tmp_path)
+    assert "does not recognize strangers" in Estimator.open(tmp_path).caution
+    Grader(fitted).fit(train, held).save(tmp_path)
+    estimator = Estimator.open(tmp_path)
+    assert "by their weights alone" in estimator.caution
+    home = [row[0] for row in estimator.estimate(batch(40).groups[0])]
+    assert sum(one.low is not None and one.graded for one in home) >= 34
+    shuffled = torch.rand(3, SPEC.params).sub(0.5) * 0.1
+    ((stranger,), *_) = estimator.estimate(weights_of(shuffled, SPEC))
+    assert stranger.value is None
+    assert "unlike the networks of" in stranger.reason
+    PropertyPredictor("layer_statistics").fit(batch(50), "test_acc", validation=held).save(tmp_path)
+    with pytest.raises(FileError, match="another predictor"):
+        Estimator.open(tmp_path)
+
+
+def test_a_class_is_answered_by_its_name():
+    networks = batch(60)
+    networks.labels["side"] = (networks.labels["test_acc"] > 0.25).float()
+    fitted = PropertyPredictor("weights", kinds={"side": "class"}).fit(networks, "side")
+    ((estimate,),) = Estimator(fitted).estimate(weights_of(networks.groups[0].values[:1], SPEC))
+    assert str(estimate) == str(int(networks.labels["side"][0]))

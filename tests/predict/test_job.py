@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import Park
 from weightatlas.errors import DataError
 from weightatlas.fit.config import FitConfig
 from weightatlas.fit.job import sweep_jobs
@@ -71,3 +72,26 @@ def test_a_plan_and_a_sweep_keep_the_properties(job: PropertyJob) -> None:
 def test_only_encoders_without_decoder_need_properties() -> None:
     assert is_supervised("nfn_np")
     assert not is_supervised("pca")
+
+
+def test_networks_of_several_layouts_are_learned_together(park: Park, tmp_path: Path) -> None:
+    small = {"width": 8, "layers": 1}
+    job = PropertyJob("deep_sets", small, FitConfig(steps=2, batch=8), park.zoo, tmp_path / "run")
+    assert run_property_job(job)["finished"]
+    test = Zoo.open(park.zoo).split("test")
+    predicted = PropertyPredictor.load(job.out).predict(test)
+    assert len(test.specs) > 1
+    assert predicted.shape == (len(test), 1)
+    assert bool(((predicted > 0) & (predicted < 1)).all())
+
+
+def test_text_is_learned_as_a_class_and_rates_as_logarithms(job: PropertyJob, tmp_path: Path) -> None:
+    own = replace(job, out=tmp_path / "run", properties=("lr", "optimizer", "test_acc"))
+    assert plan_properties(own)["properties"] == "lr (log), optimizer (class), test_acc"
+    assert run_property_job(own)["finished"]
+    zoo = Zoo.open(job.zoo)
+    predictor = PropertyPredictor.load(own.out)
+    predicted = predictor.predict(zoo.split("test"))
+    assert bool(((predicted[:, 0] > 1e-4) & (predicted[:, 0] < 1e-1)).all())
+    assert predictor.scales_[1].answer(float(predicted[0, 1])) == zoo.column("optimizer")[0]
+    assert plan_properties(replace(own, kinds={"lr": "real"}))["properties"].startswith("lr, ")

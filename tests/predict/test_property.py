@@ -44,6 +44,8 @@ class FakeZoo:
         """Every two networks of a whole zoo are relatives."""
         if name == "split":
             return self.splits
+        if name in self.whole.labels:
+            return self.whole.labels[name].numpy()
         assert name == "lineage"
         return (np.arange(len(self.whole)) // 2).astype(str)
 

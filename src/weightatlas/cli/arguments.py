@@ -109,3 +109,22 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
             problems.append(f"the value of '{pair}' is not YAML")
     gather(ConfigError, problems, todo="Write settings as --set key=value.")
     return found
+
+
+def pairs(words: Sequence[str]) -> dict[str, str]:
+    """Read `name=word` words as they are: dots belong to the name.
+
+    Example:
+        >>> pairs(["hp.lr=log"])
+        {'hp.lr': 'log'}
+
+    Raises:
+        WrongUsage: A word has no `=`.
+    """
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            raise WrongUsage(f"'{word}' is not of the form name=word.", todo="For example --kind hp.lr=log.")
+        found[name] = value
+    return found

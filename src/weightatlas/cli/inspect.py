@@ -34,7 +34,8 @@ def inspect(
 
     Args:
         files: Checkpoint files, or folders of them, searched deeply.
-        run: Fitted predictor (weightatlas predict ZOO --save RUN): adds an estimate with its 90 % interval.
+        run: Fitted predictor (weightatlas predict ZOO --save RUN --grade): adds an estimate with its 90 %
+            interval, or why there is none. Made without --grade, it does not recognize strangers.
         spectra: Compute singular values; --no-spectra is faster.
         explain: Print every conclusion about layers and neurons with its certainty and reason.
         html: Also write a self-contained page.
@@ -67,6 +68,8 @@ def inspect(
     else:
         _print_many(found, failed, root, explain)
     console.say_skipped(failed, "--html")
+    if estimator is not None and estimator.caution:
+        console.say(estimator.caution)
     return int(bool(unread) or any(one.not_finite for one in found))
 
 

@@ -1,6 +1,6 @@
 """Fits that know what their intervals may be measured on: never what was fitted on or chose a setting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,11 @@ from torch import Tensor
 
 from weightatlas.encoders.base import Encoder
 from weightatlas.errors import ConfigError
+from weightatlas.predict.classify import fit_classes
 from weightatlas.predict.features import Networks, as_batch, features_of, labels_of, relatives_of
 from weightatlas.predict.finetune import Finetuned, Finetuning, finetune
 from weightatlas.predict.heads import Heads, Table, fit_head
+from weightatlas.predict.kinds import Scale, labelled
 from weightatlas.predict.outoffold import Calibration, folds_of, out_of_fold
 from weightatlas.weights.batch import Batch, Weights
 
@@ -29,16 +31,22 @@ class Networked:
         batch: The networks.
         names: Properties.
         relatives: Family of each.
+        classes: Which properties are classes.
     """
 
     batch: Batch
     names: tuple[str, ...]
     relatives: np.ndarray
+    classes: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, networks: Batch | Networks, names: tuple[str, ...]) -> "Networked":
+    def read(
+        cls, networks: Batch | Networks, names: tuple[str, ...], scales: Sequence[Scale] = ()
+    ) -> "Networked":
         """Read a zoo, or take a batch, in which nobody is known to be a relative."""
-        return cls(as_batch(networks, names), names, relatives_of(networks))
+        batch = labelled(networks, scales) if scales else as_batch(networks, names)
+        classes = tuple(scale.name for scale in scales if scale.kind == "class")
+        return cls(batch, names, relatives_of(networks), classes)
 
     def table(self, source: Encoder | str) -> Table:
         """Features and properties."""
@@ -73,8 +81,18 @@ def fit_headed(
         seed: Seed of trees.
         train: Training networks.
         held: Networks that choose settings.
+
+    Raises:
+        ConfigError: Some properties are classes and others are numbers.
     """
+    if train.classes and len(train.classes) < len(train.names):
+        raise ConfigError(
+            f"One head cannot predict both classes ({', '.join(train.classes)}) and numbers.",
+            todo="Fit a predictor for each, or train an encoder on all of them: weightatlas fit sne ...",
+        )
     tables = train.table(source), None if held is None else held.table(source)
+    if train.classes:
+        return fit_classes(head, *tables, seed=seed), lambda: None
     fit = partial(fit_head, head, lambdas=lambdas, seed=seed)
     families = [[f"{part}/{name}" for name in own.relatives] for part, own in enumerate((train, held)) if own]
     relatives = np.array([name for part in families for name in part])

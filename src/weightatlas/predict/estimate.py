@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 from weightatlas.encoders.io import from_pretrained
 from weightatlas.errors import DataError, RunError, WeightAtlasError
+from weightatlas.predict.grades import Grader
 from weightatlas.predict.property import PropertyPredictor
 from weightatlas.weights.batch import Batch, Weights
 from weightatlas.weights.spec import NetworkSpec
@@ -22,6 +26,8 @@ class Estimate(NamedTuple):
         low: Lower end of the 90 % interval, or none.
         high: Upper end, or none.
         reason: Why there is no estimate, or no interval; empty if there are both.
+        answer: The class, if the property is one.
+        graded: Whether it was asked if the network is like those of the run at all.
     """
 
     property: str
@@ -29,8 +35,12 @@ class Estimate(NamedTuple):
     low: float | None = None
     high: float | None = None
     reason: str = ""
+    answer: str = ""
+    graded: bool = False
 
     def __str__(self) -> str:
+        if self.answer:
+            return self.answer
         if self.value is None:
             return self.reason
         if self.low is None or self.high is None:
@@ -44,20 +54,25 @@ class Estimator:
     Args:
         predictor: A fitted predictor.
         name: The run, for messages.
+        grader: Recognizes networks unlike those of the run; without it every network of a known layout gets
+            an estimate.
     """
 
-    def __init__(self, predictor: PropertyPredictor, name: str = "the run") -> None:
-        self.predictor, self.name = predictor, name
+    def __init__(
+        self, predictor: PropertyPredictor, name: str = "the run", grader: Grader | None = None
+    ) -> None:
+        self.predictor, self.name, self.grader = predictor, name, grader
 
     @classmethod
     def open(cls, run: str | Path) -> "Estimator":
-        """Read the predictor of a run, and its encoder if it has one.
+        """Read the predictor of a run, its encoder and what it knows of strangers, if it has them.
 
         Args:
             run: Folder written by `PropertyPredictor.save`; the encoder may lie in it or in `encoder`.
 
         Raises:
             RunError: There is no predictor.
+            FileError: It, or the grader beside it, is damaged or of another fit.
         """
         run = Path(run)
         if not (run / "predictor.json").is_file():
@@ -67,7 +82,25 @@ class Estimator:
             )
         folders = [folder for folder in (run / "encoder", run) if (folder / "config.json").is_file()]
         encoder = from_pretrained(folders[0]) if folders else None
-        return cls(PropertyPredictor.load(run, encoder), str(run))
+        predictor = PropertyPredictor.load(run, encoder)
+        grader = Grader.load(run, predictor) if (run / "grader.json").is_file() else None
+        return cls(predictor, str(run), grader)
+
+    @property
+    def caution(self) -> str:
+        """What to know of all estimates: whether strangers are recognized."""
+        if self.grader is None:
+            return (
+                f"{self.name} does not recognize strangers: its estimates and intervals hold for networks "
+                "like those it was fitted on only. Let it learn what these are: weightatlas predict ZOO "
+                "--grade, with --run RUN of a trained encoder or --save RUN."
+            )
+        if self.grader.blind:
+            return (
+                f"{self.name} compares strangers by their weights alone, for it has no code to run networks "
+                "with; networks trained alike on other data may pass."
+            )
+        return ""
 
     def spec_of(self, names: Mapping[str, tuple[int, ...]], inferred: NetworkSpec) -> NetworkSpec | None:
         """Find the layout of the run that a network has: by names and shapes, else by shapes and roles.
@@ -95,22 +128,60 @@ class Estimator:
 
     def estimate(self, weights: Weights) -> list[list[Estimate]]:
         """Estimate every property of every network; finite networks only."""
-        batch = Batch((weights,))
         names = self.predictor.properties_
         try:
-            values = self.predictor.predict(batch).reshape(len(weights), -1).tolist()
+            if self.grader is not None:
+                return self._graded(weights, self.grader)
+            return self._plain(Batch((weights,)))
         except WeightAtlasError as error:
             return [[Estimate(name, reason=error.what) for name in names] for _ in range(len(weights))]
+
+    def _plain(self, batch: Batch) -> list[list[Estimate]]:
+        """Estimates with the intervals of networks like those of the run."""
+        values = self.predictor.predict(batch).reshape(len(batch), -1)
+        nothing = torch.full_like(values, torch.nan)
         try:
-            low, high = (
-                end.reshape(len(weights), -1).tolist() for end in self.predictor.interval(batch, LEVEL)
-            )
+            low, high = (end.reshape(len(batch), -1) for end in self.predictor.interval(batch, LEVEL))
             reason = ""
         except DataError as error:
-            low = high = [[None] * len(names)] * len(weights)
-            reason = f"no interval: {error.what}"
-        rows = zip(values, low, high, strict=True)
-        return [[_checked(*numbers, reason) for numbers in zip(names, *row, strict=True)] for row in rows]
+            low, high, reason = nothing, nothing, f"no interval: {error.what}"
+        return [self._row(*ends, reason) for ends in zip(values, low, high, strict=True)]
+
+    def _graded(self, weights: Weights, grader: Grader) -> list[list[Estimate]]:
+        """Estimates as the grader gives them: wider far from the networks of the run, and none for strangers.
+
+        Where networks of the run have one layout and several functions, a bare file may be of any of them:
+        the one under which it is most familiar counts.
+        """
+        layout = weights.spec.layout_id
+        known = [spec for spec in self.predictor.specs_ if spec.layout_id == layout] or [weights.spec]
+        rows = torch.arange(len(weights))
+        found = [grader.grade(Batch((Weights(weights.values, spec, rows),)), LEVEL) for spec in known]
+        best = torch.stack([grades.distance for grades in found]).argmin(0).tolist()
+        estimates = []
+        for row, place in enumerate(best):
+            grades = found[place]
+            if bool(grades.abstained[row]):
+                share = float(grades.familiar[row])
+                text = f"unlike the networks of {self.name}: at most {share:.1%} of them are as far off"
+                names = self.predictor.properties_
+                estimates.append([Estimate(name, reason=text, graded=True) for name in names])
+                continue
+            ends = (numbers[row] for numbers in (grades.predicted, grades.low, grades.high))
+            estimates.append([one._replace(graded=True) for one in self._row(*ends, "")])
+        return estimates
+
+    def _row(self, values: Tensor, low: Tensor, high: Tensor, reason: str) -> list[Estimate]:
+        """Estimates of one network."""
+        found = []
+        for place, scale in enumerate(self.predictor.scales_):
+            value = float(values[place])
+            if scale.kind == "class":
+                found.append(Estimate(scale.name, value, answer=scale.answer(value)))
+                continue
+            ends = [None if end[place] != end[place] else float(end[place]) for end in (low, high)]
+            found.append(_checked(scale.name, value, ends[0], ends[1], reason))
+        return found
 
 
 def _checked(name: str, value: float, low: float | None, high: float | None, reason: str) -> Estimate:

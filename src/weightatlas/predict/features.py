@@ -17,7 +17,7 @@ FLOORS = ("layer_statistics", "weights", "deep_statistics", "pooled_statistics")
 
 
 class Networks(Protocol):
-    """What is needed of a zoo: its networks as a batch with labels by name, and their lineages."""
+    """What is needed of a zoo: its networks as a batch with labels by name, and its columns."""
 
     def batch(self, labels: tuple[str, ...] = ()) -> Batch: ...
 

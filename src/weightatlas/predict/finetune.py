@@ -23,6 +23,7 @@ from weightatlas.objectives.invariance import Invariance
 from weightatlas.objectives.property import Kind, Property, Target
 from weightatlas.objectives.views import ViewConfig
 from weightatlas.predict.features import labels_of
+from weightatlas.predict.kinds import Scale
 from weightatlas.runtime import key_of
 from weightatlas.weights.batch import Batch
 
@@ -170,6 +171,19 @@ def targets_of(
         classes = max(2, int(column.max()) + 1) if kind == "class" else None
         found.append(Target(name=name, kind=kind, classes=classes))
     return tuple(found)
+
+
+def tuned(tuning: Finetuning, scales: Sequence[Scale]) -> Finetuning:
+    """Settings of a finetuning that learns each property in its kind; a logarithm is a real number.
+
+    Args:
+        tuning: Settings, whose own kinds come first.
+        scales: Kind of each property.
+    """
+    kinds: dict[str, Any] = {
+        s.name: "real" if s.kind == "log" else s.kind for s in scales if s.kind != "real"
+    }
+    return tuning.replace(kinds={**kinds, **tuning.kinds}) if kinds else tuning
 
 
 def training_of(config: Finetuning, targets: Sequence[Target], validation: Batch | None) -> FitConfig:

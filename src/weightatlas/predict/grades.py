@@ -2,11 +2,11 @@
 
 import json
 import math
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -15,7 +15,10 @@ from weightatlas.encoders.probes import Codes
 from weightatlas.errors import DataError, FileError, NoCode, ZooError
 from weightatlas.predict.familiar import behavior, consensus, distance_from, held_out, region_of, structure
 from weightatlas.predict.features import features_of, labels_of
+from weightatlas.predict.graded import Grades
 from weightatlas.predict.intervals import radius
+from weightatlas.predict.kept import bind_registered, mark_of
+from weightatlas.predict.kinds import labelled
 from weightatlas.predict.outoffold import Calibration
 from weightatlas.predict.property import PropertyPredictor
 from weightatlas.tasks import QueryPool
@@ -24,45 +27,6 @@ from weightatlas.weights.spec import NetworkSpec
 from weightatlas.zoo import Zoo
 
 INPUTS = 256  # unlabelled inputs on which networks are run
-
-
-@dataclass(frozen=True, slots=True)
-class Grades:
-    """Predictions with intervals, and for whom there is none.
-
-    Args:
-        predicted: Predictions; NaN where the grader abstains, shape `(networks, targets)`.
-        low: Lower ends of the intervals; minus infinity where it abstains.
-        high: Upper ends.
-        distance: Distance from the training networks, 0 for the median calibrating network and 1 where a
-            tenth of them lie farther, `(networks,)`.
-        familiar: Share of calibrating networks that are at least as far away (a p-value), `(networks,)`.
-        abstained: True where no grade is given, `(networks,)`.
-    """
-
-    predicted: Float[Tensor, "networks targets"]
-    low: Float[Tensor, "networks targets"]
-    high: Float[Tensor, "networks targets"]
-    distance: Float[Tensor, " networks"]
-    familiar: Float[Tensor, " networks"]
-    abstained: Bool[Tensor, " networks"]
-
-    def of(self, target: int) -> "Grades":
-        """Keep one property."""
-        one = slice(target, target + 1)
-        ends = {name: getattr(self, name)[:, one] for name in ("predicted", "low", "high")}
-        return replace(self, **ends)
-
-    def coverage(self, true: Float[Tensor, "networks targets"]) -> dict[str, float]:
-        """Report how often intervals hold the truth among graded networks, their width, and abstentions."""
-        given = ~self.abstained
-        held = (self.low <= true) & (true <= self.high)
-        width = (self.high - self.low)[given]
-        return {
-            "coverage": float(held[given].double().mean()) if bool(given.any()) else math.nan,
-            "width": float(width.mean()) if bool(given.any()) else math.nan,
-            "abstained": float(self.abstained.double().mean()),
-        }
 
 
 class Grader:
@@ -95,6 +59,7 @@ class Grader:
         self.tensors: dict[str, Tensor] = {}
         self.functions: list[str] = []
         self.codes = Codes()
+        self.recipes: dict[str, dict[str, Any]] = {}
 
     def bind(self, network: nn.Module, inputs: Tensor | None = None) -> "Grader":
         """Give the code of one architecture, and once, before `fit`, unlabelled inputs of the training task.
@@ -117,8 +82,14 @@ class Grader:
         Args:
             train: Networks the predictor was fitted on.
             validation: Others of the same kind, with labels; never test networks.
+
+        Raises:
+            DataError: A property is a class, of which there are no intervals.
         """
-        names = self.predictor.properties_
+        scales, names = self.predictor.scales_, self.predictor.properties_
+        if any(scale.kind == "class" for scale in scales):
+            raise DataError("Classes have no intervals, so they are not graded.", todo="Predict numbers.")
+        train, validation = labelled(train, scales), labelled(validation, scales)
         self.functions = sorted({_function(group.spec) for group in train})
         self.tensors = {name: own for name, own in self.tensors.items() if name == "inputs"}
         if self.codes.known:
@@ -182,22 +153,24 @@ class Grader:
         width[abstained] = math.inf
         predicted[abstained] = math.nan
         center = predicted.nan_to_num(0.0)
-        return Grades(predicted, center - width, center + width, distance, familiar, abstained)
+        ends = (self.predictor.units(numbers) for numbers in (predicted, center - width, center + width))
+        return Grades(*ends, distance, familiar, abstained)
 
     def save(self, folder: str | Path) -> None:
-        """Write what was learned beside the predictor's files."""
+        """Write what was learned beside the predictor's files, which are written first."""
         folder = Path(folder)
         with replacing(folder / "grader.safetensors") as temporary:
             save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, temporary)
-        about = {"version": 1, "abstain": self.abstain, "functions": self.functions}
+        about: dict[str, Any] = {"version": 1, "abstain": self.abstain, "functions": self.functions}
+        about |= {"networks": self.recipes, "predictor": mark_of(folder)}
         write_text(folder / "grader.json", json.dumps(about, indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path, predictor: PropertyPredictor) -> "Grader":
-        """Read a grader back.
+        """Read a grader back, with the code of registered networks; `blind` if it lacks code it ran.
 
         Raises:
-            FileError: The folder holds none, or a damaged one.
+            FileError: The folder holds none, a damaged one, or one of another predictor.
         """
         try:
             about = json.loads((Path(folder) / "grader.json").read_text(encoding="utf-8"))
@@ -208,7 +181,17 @@ class Grader:
             )
         except Exception as error:
             raise FileError(f"{folder} holds no readable grader: {error}") from None
+        if about.get("predictor", mark_of(folder)) != mark_of(folder):
+            todo = "Make it anew: weightatlas predict ZOO --run RUN --grade, or --save FOLDER --grade."
+            raise FileError(f"The grader in {folder} was made for another predictor.", todo=todo)
+        for function, known in about.get("networks", {}).items():
+            bind_registered(grader, function, known)
         return grader
+
+    @property
+    def blind(self) -> bool:
+        """Whether networks are compared by their weights alone, which tell little."""
+        return "usual" not in self.tensors or not set(self.functions) <= set(self.codes.known)
 
     def _features(self, batch: Batch) -> dict[str, Tensor]:
         """What distances are measured in; structure only where all networks have one layout."""
@@ -216,7 +199,7 @@ class Grader:
         found = {"own": features_of(source, batch).double().cpu()}
         if len({group.spec.layout_id for group in batch}) == 1:
             found["structure"] = batch.join([structure(g.values.cpu(), g.spec) for g in batch])
-        if "usual" in self.tensors:
+        if not self.blind:
             found["behavior"] = behavior(self._outputs(batch), self.tensors["usual"])
         return found
 
@@ -245,8 +228,7 @@ class Grader:
         return torch.stack([(far[name] - middle) / reach for name, (middle, reach) in units.items()]).amax(0)
 
     def _predicted(self, batch: Batch) -> Float[Tensor, "networks targets"]:
-        predicted = self.predictor.predict(batch)
-        return predicted[:, None] if predicted.ndim == 1 else predicted
+        return self.predictor.learned(batch)
 
 
 def grader_of(predictor: PropertyPredictor, zoo: Zoo, abstain: float = 0.02) -> Grader:
@@ -274,6 +256,10 @@ def grader_of(predictor: PropertyPredictor, zoo: Zoo, abstain: float = 0.02) -> 
         networks, inputs = [], None
     for network in networks:
         grader.bind(network, inputs)
+    known = {key: zoo.header.networks.get(key) for key in grader.codes.known}
+    grader.recipes = {
+        key: record.model_dump(mode="json") for key, record in known.items() if record is not None
+    }
     labels = predictor.properties_
     return grader.fit(zoo.split("train").batch(labels=labels), zoo.split("val").batch(labels=labels))
 

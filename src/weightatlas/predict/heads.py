@@ -4,11 +4,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightatlas.errors import ConfigError
+from weightatlas.predict.classify import Classes
 from weightatlas.predict.committee import Committee, fit_committee
 from weightatlas.predict.ridge import LAMBDAS, Ridge, fit_ridge
 from weightatlas.predict.trees import Trees, fit_trees
 
-Heads = Ridge | Trees | Committee
+NAMES = ("ridge", "boosting", "committee")
+Heads = Ridge | Trees | Committee | Classes
 Table = tuple[Float[Tensor, "networks features"], Float[Tensor, "networks targets"]]
 """Features and properties of some networks."""
 

@@ -1,5 +1,6 @@
 """A supervised training as a task that another process can do: an encoder and its head, on properties."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,9 +8,11 @@ from weightatlas.encoders.base import Autoencoder, encoders
 from weightatlas.fit.job import FitJob, plan
 from weightatlas.predict.features import splits_of
 from weightatlas.predict.finetune import Finetuned, Finetuning
+from weightatlas.predict.kinds import scales_of, with_classes
 from weightatlas.predict.property import PropertyPredictor
 from weightatlas.runtime import memory_budget
 from weightatlas.weights.batch import Batch
+from weightatlas.zoo import Zoo
 from weightatlas.zoo.mapped import within
 
 
@@ -20,10 +23,12 @@ class PropertyJob(FitJob):
     Args:
         properties: What is predicted.
         tuning: Head, regularizer and selection; `training` says how long and how fast.
+        kinds: Property -> "real", "log" or "class"; told from the columns for others.
     """
 
     properties: tuple[str, ...] = ("test_acc",)
     tuning: Finetuning = field(default_factory=Finetuning)
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_supervised(method: str) -> bool:
@@ -43,7 +48,9 @@ def is_supervised(method: str) -> bool:
 
 def plan_properties(job: PropertyJob) -> dict[str, Any]:
     """Say what a training would do."""
-    return {**plan(job), "properties": ", ".join(job.properties)}
+    scales = scales_of(Zoo.open(job.zoo), job.properties, job.kinds)
+    shown = [s.name if s.kind in ("real", "accuracy") else f"{s.name} ({s.kind})" for s in scales]
+    return {**plan(job), "properties": ", ".join(shown)}
 
 
 def run_property_job(job: PropertyJob) -> dict[str, Any]:
@@ -62,14 +69,18 @@ def run_property_job(job: PropertyJob) -> dict[str, Any]:
     networks = {"training": whole.split("train") if "train" in known else whole}
     networks |= {"validation": whole.split("val")} if "val" in known else {}
 
+    scales = scales_of(networks["training"], job.properties, job.kinds, networks.get("validation"))
+    numbers = tuple(scale.name for scale in scales if scale.kind != "class")
+
     def read() -> dict[str, Batch]:
         places = {part: job.out / f"{part}.rows" for part in networks}
-        return {part: within(own, places[part], budget / 4, job.properties) for part, own in networks.items()}
+        found = {part: within(own, places[part], budget / 4, numbers) for part, own in networks.items()}
+        return {part: with_classes(batch, networks[part], scales) for part, batch in found.items()}
 
     data = processes.main_first(read)
     tuning = job.tuning if job.training is None else job.tuning.replace(fit=job.training)
     predictor = PropertyPredictor(encoder, seed=job.init_seed, finetune=tuning)
-    predictor.fit(data["training"], job.properties, data.get("validation"), out=job.out)
+    predictor.fit(data["training"], job.properties, data.get("validation"), job.out, scales)
     found = predictor.fitted_
     assert isinstance(found, Finetuned)
     with processes.shared():

@@ -1,4 +1,4 @@
-"""How well a property was predicted: R2, Kendall's tau-b, mean absolute error."""
+"""How well a property was predicted: R2, Kendall's tau-b, mean absolute error, accuracy of classes."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -81,6 +81,22 @@ def mae(
     """
     predicted, true = _checked(predicted, true, name, constant=True)
     return float((predicted - true).abs().mean())
+
+
+def accuracy(
+    predicted: Float[Tensor, " networks"], true: Float[Tensor, " networks"], name: str = "the property"
+) -> float:
+    """Share of networks whose class was named; a class that was unknown in training (-1) is never right.
+
+    Example:
+        >>> accuracy(torch.tensor([0.0, 1.0, 1.0, 0.0]), torch.tensor([0.0, 1.0, 0.0, -1.0]))
+        0.5
+
+    Raises:
+        DataError: A value is not finite, or the lengths differ.
+    """
+    predicted, true = _checked(predicted, true, name, constant=True)
+    return float(((predicted == true) & (true >= 0)).double().mean())
 
 
 def _checked(predicted: Tensor, true: Tensor, name: str, constant: bool = False) -> tuple[Tensor, Tensor]:

@@ -1,17 +1,21 @@
 """PropertyPredictor: from networks to their properties, in scikit-learn's manner."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from weightatlas.encoders.base import Encoder, settings_of
-from weightatlas.errors import ConfigError, DataError, RunError
+from weightatlas.errors import DataError, RunError
 from weightatlas.predict import metrics
+from weightatlas.predict.adjustable import Adjustable
 from weightatlas.predict.calibrate import Networked, fit_headed, fit_tuned
 from weightatlas.predict.features import Networks, as_batch, features_of, labels_of, splits_of
-from weightatlas.predict.finetune import Finetuned, Finetuning
+from weightatlas.predict.finetune import Finetuned, Finetuning, tuned
+from weightatlas.predict.kinds import Scale, labelled, scales_of
 from weightatlas.predict.outoffold import Calibration
 from weightatlas.predict.ridge import LAMBDAS
 from weightatlas.predict.saved import (
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     from weightatlas.zoo import Zoo
 
 
-class PropertyPredictor:
+class PropertyPredictor(Adjustable):
     """Predicts properties of networks (test accuracy, generalization gap, epoch) from their weights.
 
     Given a whole zoo, `fit` learns from its train split and chooses regularization on its val
@@ -56,6 +60,8 @@ class PropertyPredictor:
         seed: Seed of the trees, and of a finetuned head.
         finetune: Train a copy of the encoder with a head of its own end to end; `head` then takes no part.
             True takes the default `Finetuning`.
+        kinds: Property -> "real", "log" or "class"; of others the kind is told from the zoo's column: text is
+            a class, a positive hyperparameter of wide range a logarithm.
     """
 
     def __init__(
@@ -65,34 +71,14 @@ class PropertyPredictor:
         lambdas: tuple[float, ...] = LAMBDAS,
         seed: int = 0,
         finetune: bool | Finetuning = False,
+        kinds: Mapping[str, str] | None = None,
     ) -> None:
         self.encoder = encoder
         self.head = head
         self.lambdas = lambdas
         self.seed = seed
         self.finetune = finetune
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        names = ("encoder", "head", "lambdas", "seed", "finetune")
-        return {name: getattr(self, name) for name in names}
-
-    def set_params(self, **params: Any) -> Self:
-        """Change constructor arguments; refit afterwards.
-
-        Raises:
-            ConfigError: There is no such argument.
-        """
-        for name, value in params.items():
-            if name not in self.get_params():
-                known = ", ".join(self.get_params())
-                raise ConfigError(f"PropertyPredictor has no setting '{name}'.", todo=f"Known: {known}.")
-            setattr(self, name, value)
-        return self
-
-    def __sklearn_clone__(self) -> "PropertyPredictor":
-        """Copy without the fit; the encoder is shared, not copied."""
-        return type(self)(**self.get_params())
+        self.kinds = kinds
 
     def __repr__(self) -> str:
         source = self.encoder if isinstance(self.encoder, str) else self.encoder.name
@@ -105,6 +91,7 @@ class PropertyPredictor:
         properties: str | tuple[str, ...],
         validation: Batch | Networks | None = None,
         out: str | Path | None = None,
+        scales: Sequence[Scale] | None = None,
     ) -> Self:
         """Learn to predict one property, or several at once.
 
@@ -115,25 +102,29 @@ class PropertyPredictor:
                 zoo; leave-one-out for anything else. Finetuning keeps the state that is best on one half of
                 them, by families, and takes the other half for intervals.
             out: Run folder of a finetuning; the same call continues it. Closed-form heads need none.
+            scales: How each property is learned, if that is decided already.
 
         Raises:
             DataError: A property is missing or not finite.
+            ConfigError: One closed-form head is asked for both classes and numbers.
         """
         names = (properties,) if isinstance(properties, str) else tuple(properties)
         if validation is None and "val" in splits_of(networks):
             validation = networks.split("val")  # type: ignore[union-attr]
         if "train" in splits_of(networks):
             networks = networks.split("train")  # type: ignore[union-attr]
-        train = Networked.read(networks, names)
-        held = None if validation is None else Networked.read(validation, names)
+        if scales is None:
+            scales = scales_of(networks, names, self.kinds, validation)
+        train = Networked.read(networks, names, scales)
+        held = None if validation is None else Networked.read(validation, names, scales)
         self.fitted_: Fitted
         if self._tuning is not None:
             place = None if out is None else Path(out)
-            found = fit_tuned(self.encoder, self._tuning, self.seed, train, held, place)
+            found = fit_tuned(self.encoder, tuned(self._tuning, scales), self.seed, train, held, place)
         else:
             found = fit_headed(self.encoder, self.head, self.lambdas, self.seed, train, held)
         self.fitted_, self._calibrate = found
-        self.properties_ = names
+        self.properties_, self.scales_ = names, tuple(scales)
         self.specs_ = tuple({group.spec: None for group in train.batch})
         self.single_ = isinstance(properties, str)
         return self
@@ -146,14 +137,24 @@ class PropertyPredictor:
         return self._calibrate
 
     def predict(self, networks: Batch | Networks) -> Float[Tensor, "networks *targets"]:
-        """Predict the properties of every given network.
+        """Predict the properties of every given network, classes by their numbers (`scales_` has names).
 
         Returns:
             Float64, shape `(networks,)` for one property given by name, else `(networks, targets)`.
         """
         self._require_fit()
-        predicted = self._answer(as_batch(networks, ()))
+        predicted = self.units(self.learned(networks))
         return predicted[:, 0] if self.single_ else predicted
+
+    def learned(self, networks: Batch | Networks) -> Float[Tensor, "networks targets"]:
+        """Predict numbers as they are learned: logarithms where a property is learned as such."""
+        self._require_fit()
+        return self._answer(as_batch(networks, ()))
+
+    def units(self, numbers: Float[Tensor, "networks targets"]) -> Float[Tensor, "networks targets"]:
+        """Turn learned numbers, such as ends of intervals, into the properties' own units."""
+        columns = zip(self.scales_, numbers.unbind(1), strict=True)
+        return torch.stack([scale.units(column) for scale, column in columns], dim=1)
 
     def interval(
         self, networks: Batch | Networks, level: float = 0.9
@@ -166,17 +167,23 @@ class PropertyPredictor:
         where predictions are of a size at which errors were large.
 
         Raises:
-            DataError: There were too few such networks, or none.
+            DataError: There were too few such networks, or none, or all properties are classes.
         """
         self._require_fit()
+        if all(scale.kind == "class" for scale in self.scales_):
+            raise DataError("A class has no interval.")
         if self.calibration_ is None:
             raise DataError(
                 "Intervals need validation networks, and the predictor was fitted without any.",
                 todo="Pass validation=... to fit.",
             )
-        center = self.predict(networks)
-        reach = self.calibration_.reach(center.reshape(len(center), -1), level).reshape(center.shape)
-        return center - reach, center + reach
+        center = self.learned(networks)
+        reach = self.calibration_.reach(center, level)
+        for place, scale in enumerate(self.scales_):
+            if scale.kind == "class":
+                reach[:, place] = torch.nan
+        low, high = self.units(center - reach), self.units(center + reach)
+        return (low[:, 0], high[:, 0]) if self.single_ else (low, high)
 
     def grader(self, zoo: "Zoo", abstain: float = 0.02) -> "Grader":
         """Learn what is familiar, for calibrated grades: wide intervals for strangers, or none.
@@ -206,7 +213,9 @@ class PropertyPredictor:
                     part.bind(zoo.network(spec))
 
     def score(self, networks: Batch | Networks, metric: Literal["r2", "kendall", "mae"] = "r2") -> float:
-        """Score predictions; the mean over properties if there are several.
+        """Score predictions as they are learned; the mean over properties if there are several.
+
+        Classes are scored by their accuracy, whatever the metric.
 
         Raises:
             DataError: A property is constant on these networks.
@@ -214,14 +223,14 @@ class PropertyPredictor:
         self._require_fit()
         if "test" in splits_of(networks):
             networks = networks.split("test")  # type: ignore[union-attr]
-        batch = as_batch(networks, self.properties_)
+        batch = labelled(networks, self.scales_)
         predicted, true = self._answer(batch), labels_of(batch, self.properties_).cpu()
-        compare = {"r2": metrics.r2, "kendall": metrics.kendall}
+        compare = {"r2": metrics.r2, "kendall": metrics.kendall, "mae": metrics.mae}
         scores = [
-            metrics.mae(predicted[:, t], true[:, t])
-            if metric == "mae"
-            else compare[metric](predicted[:, t], true[:, t], f"property '{name}'")
-            for t, name in enumerate(self.properties_)
+            metrics.accuracy(predicted[:, t], true[:, t], f"property '{scale.name}'")
+            if scale.kind == "class"
+            else compare[metric](predicted[:, t], true[:, t], f"property '{scale.name}'")
+            for t, scale in enumerate(self.scales_)
         ]
         return sum(scores) / len(scores)
 
@@ -236,6 +245,7 @@ class PropertyPredictor:
             "seed": self.seed,
             "properties": list(self.properties_),
             "single": self.single_,
+            "scales": [scale.model_dump(mode="json") for scale in self.scales_],
             "specs": [spec.model_dump(mode="json") for spec in self.specs_],
         }
         write_head(folder, self.fitted_, self.calibration_, about, self._tuning)
@@ -266,6 +276,8 @@ class PropertyPredictor:
             fitted = fitted_of(about, tensors)
         predictor = cls(source, about["head"], tuple(about["lambdas"]), about["seed"], tuning)
         predictor.properties_, predictor.single_ = tuple(about["properties"]), about["single"]
+        kept = about.get("scales") or [{"name": name} for name in predictor.properties_]
+        predictor.scales_ = tuple(Scale.build(scale) for scale in kept)
         predictor.specs_ = tuple(NetworkSpec.build(spec) for spec in about.get("specs", ()))
         predictor._calibrate = calibration_of(tensors)
         predictor.fitted_ = fitted

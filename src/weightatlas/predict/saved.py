@@ -12,6 +12,7 @@ from weightatlas.atomic import replacing, write_text
 from weightatlas.encoders.io import from_pretrained, save_pretrained
 from weightatlas.errors import FileError
 from weightatlas.objectives.property import Target
+from weightatlas.predict.classify import Classes, fit_classes
 from weightatlas.predict.committee import Committee, fit_committee
 from weightatlas.predict.finetune import Finetuned, Finetuning, supervised
 from weightatlas.predict.heads import Heads
@@ -49,6 +50,9 @@ def write_head(
     elif isinstance(fitted, Trees):
         tensors |= {"features": fitted.features, "targets": fitted.targets}
         about = {**about, "rounds": list(fitted.rounds)}
+    elif isinstance(fitted, Classes):
+        tensors |= {"features": fitted.features, "targets": fitted.targets}
+        about = {**about, "classes": list(fitted.chosen)}
     elif isinstance(fitted, Committee):
         tensors |= {"features": fitted.features, "targets": fitted.targets}
     else:
@@ -93,7 +97,10 @@ def is_finetuned(folder: str | Path) -> bool:
 
 
 def fitted_of(about: dict[str, Any], tensors: dict[str, Tensor]) -> Heads:
-    """Make a head again; trees and committees are fitted again from their training table."""
+    """Make a head again; trees, committees and classifiers are fitted again from their training table."""
+    if "classes" in about:
+        table = tensors["features"], tensors["targets"]
+        return fit_classes(about["head"], table, seed=about["seed"], chosen=tuple(about["classes"]))
     if about["head"] == "ridge":
         return Ridge(*(tensors[name] for name in _RIDGE))
     table = tensors["features"], tensors["targets"]

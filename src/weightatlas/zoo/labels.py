@@ -22,6 +22,9 @@ def as_label(name: str, column: np.ndarray) -> Float[Tensor, " networks"]:
     Raises:
         ZooError: It is not numeric.
     """
-    if column.dtype == object:
-        raise ZooError(f"The column '{name}' holds text, a label must be a number.")
+    if column.dtype == object or column.dtype.kind in "US":
+        raise ZooError(
+            f"The column '{name}' holds text, a label must be a number.",
+            todo="PropertyPredictor learns text as classes.",
+        )
     return torch.from_numpy(column.astype(np.float32))
