@@ -29,6 +29,7 @@ def relative_distances(
     """Euclidean distance of every network to a reference of its own, in units of the reference's length.
 
     Example:
+        >>> import torch
         >>> relative_distances(torch.tensor([[3.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
         tensor([0.8000])
 
