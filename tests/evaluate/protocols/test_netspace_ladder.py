@@ -21,6 +21,9 @@ def records(netspace_cache, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "fit_space", watched)
         found = netspace_ladder("smoke", out, (0,), netspace_cache)
+    drawn = (out.with_name("r-space.svg")).read_text()
+    assert ALL in drawn
+    assert "ladder, step 3" in drawn
     return seen, found
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from weightatlas.evaluate.protocols import netspace_ladder as several
-from weightatlas.evaluate.protocols.registry import Card, benches, cards, run_units, settings_of
+from weightatlas.evaluate.protocols.registry import Card, benches, cards, settings_of
 from weightatlas.results import Record
 
 BENCH = "netspace_cifar_ladder"
@@ -39,5 +39,4 @@ def netspace_cifar_ladder(
         DataError: $WEIGHTATLAS_DATA is not set or lacks the file of CIFAR-10.
     """
     settings = settings_of(BENCH, tier, several.LadderConfig, changes)
-    units = several.units_of(BENCH, settings, seeds)
-    return run_units(BENCH, tier, out, settings.recipe, units, cache=cache)
+    return several.measure(BENCH, tier, out, settings, seeds, cache)

@@ -14,6 +14,7 @@ from torch import Tensor
 from weightatlas.encoders.io import create_encoder
 from weightatlas.encoders.prep_autoencoder import PrepAutoencoder
 from weightatlas.errors import ConfigError
+from weightatlas.evaluate.protocols.ladder_picture import draw_spaces, keep_space, space_of
 from weightatlas.evaluate.protocols.netspace_rungs import Rungs, ladder_of, teacher_outputs
 from weightatlas.evaluate.protocols.netspace_stage import Field, batch_of_fields, queries_of
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_units, settings_of
@@ -95,14 +96,27 @@ def netspace_ladder(
         changes: Settings that differ from `presets/benches/netspace_ladder.yaml`.
     """
     settings = settings_of(BENCH, tier, LadderConfig, changes)
-    return run_units(BENCH, tier, out, settings.recipe, units_of(BENCH, settings, seeds), cache=cache)
+    return measure(BENCH, tier, out, settings, seeds, cache)
 
 
-def units_of(bench: str, settings: LadderConfig, seeds: Sequence[int]) -> list[Unit]:
+def measure(
+    bench: str, tier: str, out: str | Path, settings: LadderConfig, seeds: Sequence[int], cache: Path | None
+) -> list[Record]:
+    """Run a bench of several architectures, and draw its first seed beside the results."""
+    units = units_of(bench, settings, seeds, out)
+    records = run_units(bench, tier, out, settings.recipe, units, cache=cache)
+    names = [settings.own(tier).network, *(record.name for record in settings.further)]
+    twice = len(set(names)) < len(names)
+    named = [f"{name}, step {step}" if twice else name for step, name in enumerate(names)]
+    draw_spaces(out, named, settings.rows)
+    return records
+
+
+def units_of(bench: str, settings: LadderConfig, seeds: Sequence[int], out: str | Path) -> list[Unit]:
     """List what a bench of several architectures measures: trivial rebuilds, and every row."""
     units = [Unit("best training network", 0, partial(trivial_records, settings=settings, bench=bench))]
     return units + [
-        Unit(row, seed, partial(row_records, row=row, seed=seed, settings=settings, bench=bench))
+        Unit(row, seed, partial(row_records, row=row, seed=seed, settings=settings, bench=bench, out=out))
         for seed in seeds
         for row in settings.rows
     ]
@@ -121,10 +135,15 @@ def lessons(there: Stage, settings: LadderConfig) -> tuple[SpaceQueries, SpaceQu
 
 
 def row_records(
-    there: Stage, row: str, seed: int, settings: LadderConfig, bench: str = BENCH
+    there: Stage, row: str, seed: int, settings: LadderConfig, bench: str, out: str | Path
 ) -> list[Record]:
     """Train one row with one seed; rebuild test networks and walk from smallest to largest."""
     encoder = trained(there, row, seed, settings)
+    if seed == 0:
+        ladder = fields(there, settings)
+        accuracy = partial(_accuracy_as, there, encoder, ladder)
+        networks = [field.weights("test") for field in ladder]
+        keep_space(out, row, space_of(encoder, networks, accuracy, settings.positions))
     found = []
     for step, field in enumerate(fields(there, settings)):
         found.append(rebuilt_numbers(there, encoder, field, step))
@@ -191,6 +210,13 @@ def _accuracy(
     """Test accuracy of codes decoded as one architecture."""
     exam = field.exam(there)
     return exam.accuracy(exam.classes(encoder.decode(codes, field.spec).weights))
+
+
+def _accuracy_as(
+    there: Stage, encoder: PrepAutoencoder, ladder: Sequence[Field], step: int, codes: Tensor
+) -> Float[Tensor, " networks"]:
+    """Test accuracy of codes decoded as one place of the ladder."""
+    return _accuracy(there, encoder, ladder[step], codes)
 
 
 def trivial_records(there: Stage, settings: LadderConfig, bench: str = BENCH) -> list[Record]:
