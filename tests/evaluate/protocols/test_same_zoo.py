@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from weightatlas.errors import ConfigError
-from weightatlas.evaluate.protocols import same_zoo as module
+from tests.conftest import Park
+from weightatlas.errors import ConfigError, SpecError
+from weightatlas.evaluate.protocols import same_zoo_rows as module
 from weightatlas.evaluate.protocols.registry import settings_of
 from weightatlas.evaluate.protocols.same_zoo import (
     RIVAL,
@@ -14,10 +15,11 @@ from weightatlas.evaluate.protocols.same_zoo import (
     Variant,
     chosen,
     last,
-    made,
     same_zoo,
+    units_of,
 )
 from weightatlas.evaluate.protocols.stage import stage
+from weightatlas.evaluate.protocols.variants import made
 from weightatlas.predict import committee
 from weightatlas.results import Record
 
@@ -92,7 +94,8 @@ def test_every_network_counts_once(records: list[Record], recipe: str, cache: Pa
     assert len(there.zoo) == 2 * len(final.zoo)
     assert set(final.zoo.column("step").tolist()) == {2}
     assert len(set(final.zoo.column("network").tolist())) == len(final.zoo)
-    assert made(final, Variant(encoder="dws"), 0) is None  # perceptrons only
+    with pytest.raises(SpecError, match="dws"):
+        made(final, Variant(encoder="dws"), 0)  # perceptrons only
 
 
 def test_all_encoders_take_part_unless_some_are_named() -> None:
@@ -109,3 +112,33 @@ def test_all_encoders_take_part_unless_some_are_named() -> None:
     assert "pca" not in names
     with pytest.raises(ConfigError, match="no method 'mlpp'"):
         chosen(settings_of("same_zoo", "laptop", SameZooConfig, {"methods": ("mlpp",)}))
+
+
+def test_what_refuses_the_networks_is_a_row_with_the_reason_and_is_not_tried_again(
+    park: Park, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = ("deep_sets", "mlp")
+    rows = (RIVAL, "pooled statistics + ridge")
+    given = {"recipe": str(park.recipe), "methods": methods, "statistics": rows}
+    records = same_zoo("smoke", tmp_path / "r.json", (0,), park.cache, **given)
+    refused = {record.method: record for record in records if record.note}
+    assert set(refused) == {RIVAL, "mlp"}
+    assert "'mlp' works on one layout" in refused["mlp"].note
+    assert (refused["mlp"].kind, refused[RIVAL].kind) == ("ours", "baseline")
+    for name in ("deep_sets", "pooled statistics + ridge", "best single statistic"):
+        assert any(
+            r.metric == "R2 test accuracy" and math.isfinite(r.value) for r in records if r.method == name
+        )
+    assert any(r.metric.startswith("tau over boosting") for r in records if r.method == "deep_sets")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something was measured again")
+
+    monkeypatch.setattr(module, "scored", refuse)
+    monkeypatch.setattr(module, "made", refuse)
+    assert same_zoo("smoke", tmp_path / "r.json", (0,), park.cache, **given) == records
+    with pytest.raises(ConfigError, match="'layer statistic"):
+        units_of(
+            settings_of("same_zoo", "smoke", SameZooConfig, {"statistics": ("layer statistic + ridge",)}),
+            (0,),
+        )

@@ -2,6 +2,7 @@
 
 from weightatlas.evaluate.protocols import batchnorm as batchnorm
 from weightatlas.evaluate.protocols import cnn3 as cnn3
+from weightatlas.evaluate.protocols import cnn_park as cnn_park
 from weightatlas.evaluate.protocols import cross_architecture as cross_architecture
 from weightatlas.evaluate.protocols import cross_dataset as cross_dataset
 from weightatlas.evaluate.protocols import data_efficiency as data_efficiency
@@ -27,6 +28,7 @@ from weightatlas.evaluate.protocols import rebuild as rebuild
 from weightatlas.evaluate.protocols import same_zoo as same_zoo
 from weightatlas.evaluate.protocols import sne_ablations as sne_ablations
 from weightatlas.evaluate.protocols import structure as structure
+from weightatlas.evaluate.protocols import targets as targets
 from weightatlas.evaluate.protocols import to_family as to_family
 from weightatlas.evaluate.protocols import to_vit as to_vit
 from weightatlas.evaluate.protocols import transfer as transfer

@@ -1,6 +1,6 @@
 """How often intervals hold the truth, over many random splits of a zoo, calibrated in several ways."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from weightatlas.config import Config
 from weightatlas.evaluate.protocols.cross import CrossConfig, Crossing
+from weightatlas.evaluate.protocols.refusals import or_refusal
 from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, run_on, settings_of
 from weightatlas.evaluate.protocols.same_zoo import last
 from weightatlas.evaluate.protocols.stage import cache_of, stage
@@ -106,7 +107,11 @@ def intervals(
         heads = settings.heads if name == settings.recipe else settings.across
         work = partial(measured, zoo=name, tier=tier, settings=settings)
         units = [
-            Unit(f"{WAYS[0]}: {head}", seeds[0], partial(work, head=head, splits=splits))
+            Unit(
+                f"{WAYS[0]}: {head}",
+                seeds[0],
+                partial(row, name, tier, head, partial(work, head=head, splits=splits)),
+            )
             for head, splits in heads.items()
         ]
         found += run_on("intervals", tier, out, name, units, opened)
@@ -122,6 +127,12 @@ def zoos_of(settings: IntervalsConfig, tier: str, cache: Path) -> dict[str, Any]
             place = there.settings.networks[0], task
             found["/".join(place)] = partial(there.zoo, place)
     return found
+
+
+def row(zoo: str, tier: str, head: str, work: Callable[[Zoo], list[Record]], there: Zoo) -> list[Record]:
+    """Measure one head on one zoo, or say why its features refuse the networks."""
+    about = {"bench": "intervals", "tier": tier, "zoo": zoo, "method": f"{WAYS[0]}: {head}"}
+    return or_refusal(partial(work, there), {**about, "kind": "baseline", "seeds": (0,)})
 
 
 def measured(
