@@ -18,9 +18,7 @@ from weightatlas.zoo.labels import as_label
 PropertyKind = Literal["accuracy", "real", "log", "class"]
 KINDS: tuple[PropertyKind, ...] = ("accuracy", "real", "log", "class")
 CLASSES = ("label", "class", "task")  # columns of numbers that name a class
-WIDE = (
-    10.0  # ratio of the largest to the smallest value from which a hyperparameter is learned as a logarithm
-)
+WIDE = 10.0  # largest over smallest value from which a hyperparameter is learned as a logarithm
 
 
 class Scale(Config):
