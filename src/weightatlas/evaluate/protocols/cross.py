@@ -1,8 +1,8 @@
 """What benches across zoos share: methods trained on one zoo, their predictions for others, the records."""
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from weightatlas.errors import ConfigError, DataError, SpecError
 from weightatlas.evaluate.protocols.cross_fit import CLOSED, Crossed, best_of
 from weightatlas.evaluate.protocols.cross_scores import Pair, Route, intervals, summarized
 from weightatlas.evaluate.protocols.cross_zoos import Crossing, Place, ZoosConfig, recipe_of
+from weightatlas.evaluate.protocols.refusals import or_refusal
 from weightatlas.evaluate.protocols.registry import Unit
 from weightatlas.evaluate.protocols.scores import ceiling_records
 from weightatlas.predict.outoffold import Calibration
@@ -24,7 +25,6 @@ from weightatlas.predict.property import PropertyPredictor
 from weightatlas.results import Kind, Record
 from weightatlas.runtime import key_of
 
-log = logging.getLogger("weightatlas")
 ORACLE = "oracle, noisy labels"
 COLUMNS = (
     *("tau", "tau low", "tau high", "tau over SNE", "tau over SNE low", "tau over SNE high"),
@@ -113,25 +113,26 @@ def measured(
         rivals: Source -> zoo on which the rival is trained; the same by default.
 
     Returns:
-        Nothing if the method refuses networks.
+        One record that says why if the method refuses networks.
     """
     settings = there.settings
     kind: Kind = "baseline" if method == ORACLE else CLOSED[method][2] if method in CLOSED else "ours"
     about = {"bench": bench, "tier": there.tier, "zoo": settings.label, "method": method, "kind": kind}
-    if method == ORACLE:
-        numbers = summarized(ceilings(there, routes))
-        count = sum(len(there.truth(target)) for targets in routes.values() for target in targets)
-    else:
-        pairs, chosen = pairs_of(there, method, seed, routes, rivals or {})
-        if not pairs:
-            return []
-        scores = {route: pair.numbers(settings.target, settings.draws) for route, pair in pairs.items()}
-        numbers = summarized(scores) | intervals(pairs, settings.rival, settings.draws) | chosen
-        count = sum(len(pair.true) for pair in pairs.values())
-    return [
-        Record.build({**about, "seeds": (seed,), "metric": metric, "value": value, "n": count})
-        for metric, value in numbers.items()
-    ]
+    about["seeds"] = (seed,)
+
+    def work() -> list[Record]:
+        if method == ORACLE:
+            numbers = summarized(ceilings(there, routes))
+            count = sum(len(there.truth(target)) for targets in routes.values() for target in targets)
+        else:
+            pairs, chosen = pairs_of(there, method, seed, routes, rivals or {})
+            scores = {route: pair.numbers(settings.target, settings.draws) for route, pair in pairs.items()}
+            numbers = summarized(scores) | intervals(pairs, settings.rival, settings.draws) | chosen
+            count = sum(len(pair.true) for pair in pairs.values())
+        fields = {**about, "n": count}
+        return [Record.build({**fields, "metric": name, "value": v}) for name, v in numbers.items()]
+
+    return or_refusal(work, about)
 
 
 def pairs_of(
@@ -143,8 +144,8 @@ def pairs_of(
 ) -> tuple[dict[Route, Pair], dict[str, float]]:
     """Gather a method's predictions for all pairs, the rival's beside them, and the learning rates it chose.
 
-    Returns:
-        No pairs if the method refuses networks.
+    Raises:
+        SpecError: The method refuses networks.
     """
     settings, pairs, rates = there.settings, {}, {}
     compared = settings.rival in settings.chosen() and (method != settings.rival or bool(rivals))
@@ -152,10 +153,10 @@ def pairs_of(
         for place in (source, *targets):
             there.zoo(place)  # what is wrong with the data is no refusal of the method
         found = predictions(there, method, source, targets, seed)
-        if found is None:
-            return {}, {}
-        trained_on = rivals.get(source, source)
-        other = predictions(there, settings.rival, trained_on, targets, seed) if compared else None
+        other = None
+        with suppress(SpecError):
+            trained_on = rivals.get(source, source)
+            other = predictions(there, settings.rival, trained_on, targets, seed) if compared else None
         true = torch.cat([there.truth(source, part) for part in ("train", "val")])
         known = Calibration(found["calibration"][:, None], true[:, None], torch.zeros(len(true)).int())
         if "rate" in found:
@@ -187,22 +188,20 @@ def ceilings(there: Crossing, routes: Mapping[Place, Sequence[Place]]) -> dict[R
 
 def predictions(
     there: Crossing, method: str, source: Place, targets: Sequence[Place], seed: int
-) -> dict[str, Tensor] | None:
+) -> dict[str, Tensor]:
     """Predict the test networks of a source's targets, or read what was predicted, and what calibrates.
 
     Returns:
         "network/task" of each target -> float64 predictions, "calibration" -> those for the train and val
         networks of the source that took no part in them, NaN for others, and "rate" -> the chosen learning
-        rate if there was a choice; none if the method refuses networks.
+        rate if there was a choice.
+
+    Raises:
+        SpecError: The method refuses networks; of several that are averaged, all do.
     """
     settings = there.settings
     if method in settings.together:
-        parts = [predictions(there, name, source, targets, seed) for name in settings.together[method]]
-        kept = [part for part in parts if part is not None]
-        if not kept:
-            return None
-        names = ("calibration", *("/".join(target) for target in targets))
-        return {name: torch.stack([part[name] for part in kept]).mean(0) for name in names}
+        return _averaged(there, settings.together[method], source, targets, seed)
     folder = folder_of(there, method, source, seed)
     path = folder / "predictions.safetensors"
     known = load_file(path) if path.exists() else {}
@@ -214,12 +213,27 @@ def predictions(
             known |= {name: predictor.predict(there.part(place, "test")) for name, place in missing.items()}
             known["calibration"] = _calibrating(predictor)
         except (SpecError, DataError) as error:
-            log.info("%s takes no part: %s", method, error.what)
-            return None
+            raise SpecError(error.what, where=error.where, todo=error.todo) from None
         known |= {} if rate is None else {"rate": torch.tensor(rate, dtype=torch.float64)}
         with replacing(path) as temporary:
             save_file({name: value.contiguous() for name, value in known.items()}, temporary)
     return {name: known[name] for name in ("calibration", *wanted, *(["rate"] if "rate" in known else []))}
+
+
+def _averaged(
+    there: Crossing, methods: Sequence[str], source: Place, targets: Sequence[Place], seed: int
+) -> dict[str, Tensor]:
+    """Average the predictions of those methods that accept the networks."""
+    kept, refused = [], SpecError("There is no method to average.")
+    for name in methods:
+        try:
+            kept.append(predictions(there, name, source, targets, seed))
+        except SpecError as error:
+            refused = error
+    if not kept:
+        raise refused
+    names = ("calibration", *("/".join(target) for target in targets))
+    return {name: torch.stack([part[name] for part in kept]).mean(0) for name in names}
 
 
 def fitted(there: Crossing, method: str, source: Place, seed: int) -> tuple[PropertyPredictor, float | None]:
