@@ -11,6 +11,7 @@ import numpy as np
 from weightatlas.errors import DataError
 from weightatlas.tasks.readers import read_npz
 from weightatlas.tasks.task import Task, build_task, tasks
+from weightatlas.tasks.tracks import sign_groups
 
 FILES = {
     "mnist": "mnist.npz",
@@ -21,6 +22,7 @@ FILES = {
     "gtsrb": "gtsrb32_8k.npz",
     "tinyimagenet20": "tinyimagenet32_20c.npz",
 }
+GROUPS = {"gtsrb": sign_groups}  # of data whose images are not independent of each other
 
 
 @tasks.register("digits")
@@ -52,7 +54,9 @@ def named_task(name: str, **options: Any) -> Task:
 
 @lru_cache(maxsize=4)
 def _named(name: str, path: str, options: tuple[tuple[str, Any], ...]) -> Task:
-    return build_task(name, *read_npz(Path(path)), **dict(options))
+    train, test = read_npz(Path(path))
+    groups = GROUPS[name](*train) if name in GROUPS else None
+    return build_task(name, train, test, groups=groups, **dict(options))
 
 
 def data_file(name: str, file: str = "") -> Path:

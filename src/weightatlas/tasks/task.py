@@ -14,8 +14,8 @@ from torch import Tensor
 
 from weightatlas.errors import DataError
 from weightatlas.registry import Registry
-from weightatlas.runtime import numpy_generator_of
 from weightatlas.tasks.images import check_images, check_parts, first_classes, resized, to_channels_first
+from weightatlas.tasks.split import stratified, whole_groups
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -186,6 +186,7 @@ def build_task(
     seed: int = 0,
     val_share: float = VAL_SHARE,
     scale: float = SCALE,
+    groups: Int[np.ndarray, " images"] | None = None,
 ) -> Task:
     """Split images and labels into a task: seeded, stratified by class, no image in two splits.
 
@@ -201,6 +202,8 @@ def build_task(
         seed: Seed of the split.
         val_share: Share of the training images that becomes the validation split.
         scale: Byte value that stands for full brightness.
+        groups: Number of a group for every training image, such as photographs of one object: a group is in
+            one split. Validation images then are about as many as asked for.
 
     Raises:
         DataError: Labels and images disagree, test images have another shape, or there are fewer images
@@ -208,14 +211,16 @@ def build_task(
     """
     # The path of a file takes no part in the split: a file that has moved gives the same task.
     kind = name.partition(":")[0]
-    images, labels = first_classes(name, *check_images(name, *train), classes)
+    images, labels = check_images(name, *train)
+    groups = groups if groups is None or classes is None else groups[labels < classes]
+    images, labels = first_classes(name, images, labels, classes)
     test = None if test is None else first_classes(name, *check_images(name, *test), classes)
     order = np.arange(len(labels))
     if test is None:
-        order, held_out = stratified(labels, order, round(0.2 * len(labels)), kind, seed, "test")
+        order, held_out = _carved(labels, groups, order, round(0.2 * len(labels)), kind, seed, "test")
         test = (images[held_out], labels[held_out])
     val_count = round(val_share * len(labels))
-    order, val = stratified(labels, order, val_count, kind, seed, "val")
+    order, val = _carved(labels, groups, order, val_count, kind, seed, "val")
     if train_size is not None:
         if not 0 < train_size <= len(order):
             raise DataError(
@@ -243,6 +248,15 @@ def build_task(
     )
 
 
+def _carved(
+    labels: np.ndarray, groups: np.ndarray | None, order: np.ndarray, count: int, *seeds: object
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take images out of `order`, whole groups if there are some."""
+    if groups is None:
+        return stratified(labels, order, count, *seeds)
+    return whole_groups(labels, groups, order, count, *seeds)
+
+
 def _fewer(
     name: str, images: np.ndarray, labels: np.ndarray, size: int | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -256,29 +270,6 @@ def _fewer(
         )
     _, kept = stratified(labels, np.arange(len(labels)), size, name.partition(":")[0], seed, "test_size")
     return images[kept], labels[kept]
-
-
-def stratified(
-    labels: Int[np.ndarray, " images"],
-    order: Int[np.ndarray, " some"],
-    count: int,
-    *seeds: object,
-) -> tuple[Int[np.ndarray, " rest"], Int[np.ndarray, " count"]]:
-    """Take `count` images out of `order`, as evenly over the classes as the data are.
-
-    Returns:
-        What stays and what was taken, each in ascending order.
-    """
-    rng = numpy_generator_of("stratified", *seeds)
-    shuffled = rng.permutation(order)
-    grouped = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    rank = np.empty(len(grouped))
-    for members in np.split(np.arange(len(grouped)), np.flatnonzero(np.diff(labels[grouped])) + 1):
-        rank[members] = (np.arange(len(members)) + rng.random()) / len(members)
-    chosen = np.argsort(rank, kind="stable")[:count]
-    taken = np.zeros(len(grouped), bool)
-    taken[chosen] = True
-    return np.sort(grouped[~taken]), np.sort(grouped[taken])
 
 
 def _reduce(losses: Tensor, reduction: str) -> Tensor:
