@@ -128,7 +128,11 @@ def boosting_records(there: SignalStage, settings: ClassifyConfig) -> list[Recor
 
     x, y = described(there, "layer_statistics")
     trees = HistGradientBoostingClassifier(
-        max_iter=settings.rounds, max_leaf_nodes=15, early_stopping=False, random_state=0
+        max_iter=settings.rounds,
+        max_leaf_nodes=15,
+        min_samples_leaf=max(1, min(20, len(y["train"]) // 20)),
+        early_stopping=False,
+        random_state=0,
     ).fit(x["train"], y["train"])
     hits = [float((guess == y["val"]).mean()) for guess in trees.staged_predict(x["val"])]
     guesses = list(trees.staged_predict(x["test"]))
