@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from weightatlas.errors import SpecError
 from weightatlas.evaluate.protocols import intervals as module
-from weightatlas.evaluate.protocols.intervals import WAYS, Divided, intervals, numbers_of, zoos_of
+from weightatlas.evaluate.protocols.intervals import WAYS, Divided, intervals, numbers_of, row, zoos_of
 from weightatlas.evaluate.protocols.registry import settings_of
 
 
@@ -43,3 +44,12 @@ def test_out_of_fold_covers_what_was_asked_on_average() -> None:
     found = [numbers_of(data, "ridge", settings, seed) for seed in range(20)]
     for way in WAYS[1:]:
         assert abs(np.mean([numbers[way][0] for numbers in found]) - 0.9) < 0.025
+
+
+def test_features_that_refuse_a_zoo_stop_their_row_alone() -> None:
+    def work(_: object) -> list[object]:
+        raise SpecError("these networks have 6 layouts.")
+
+    (found,) = row("park", "smoke", "layer statistics + ridge", work, None)  # type: ignore[arg-type]
+    assert found.method == f"{WAYS[0]}: layer statistics + ridge"
+    assert found.note == "these networks have 6 layouts."

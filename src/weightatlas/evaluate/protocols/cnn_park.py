@@ -18,7 +18,7 @@ class CnnParkConfig(SameZooConfig):
 
 cards["cnn_park"] = Card(
     "properties of CNNs of 2 to 8 layers with shortcuts; what works on one architecture only is a row of -",
-    "cnn_park_cifar10 (smoke: cnn_park_digits)",
+    "cnn_park_cifar10 (smoke: cnn_park_tiny, of digits)",
     {"smoke": None, "laptop": None, "paper": None},
     COLUMNS,
     settings=CnnParkConfig,
