@@ -175,8 +175,8 @@ class _Work:
         parts = [labelled(self.zoo.split(part), classes).labels for part in ("train", "test") if classes]
         about = {"bench": "predict", "tier": "own", "method": "most frequent class", **self.about}
         for scale in classes:
-            both = (labels[scale.name] for labels in parts)
-            self.records += constant_records(*both, scale, kind="baseline", **about)
+            train, test = (labels[scale.name] for labels in parts)
+            self.records += constant_records(train, test, scale, kind="baseline", **about)
 
     def _graded(
         self, predictor: "PropertyPredictor", scales: "Sequence[Scale]", about: dict[str, Any]

@@ -167,8 +167,8 @@ class Estimator:
                 names = self.predictor.properties_
                 estimates.append([Estimate(name, reason=text, graded=True) for name in names])
                 continue
-            ends = (numbers[row] for numbers in (grades.predicted, grades.low, grades.high))
-            estimates.append([one._replace(graded=True) for one in self._row(*ends, "")])
+            own = self._row(grades.predicted[row], grades.low[row], grades.high[row], "")
+            estimates.append([one._replace(graded=True) for one in own])
         return estimates
 
     def _row(self, values: Tensor, low: Tensor, high: Tensor, reason: str) -> list[Estimate]:

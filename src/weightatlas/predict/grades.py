@@ -153,8 +153,8 @@ class Grader:
         width[abstained] = math.inf
         predicted[abstained] = math.nan
         center = predicted.nan_to_num(0.0)
-        ends = (self.predictor.units(numbers) for numbers in (predicted, center - width, center + width))
-        return Grades(*ends, distance, familiar, abstained)
+        low, high = self.predictor.units(center - width), self.predictor.units(center + width)
+        return Grades(self.predictor.units(predicted), low, high, distance, familiar, abstained)
 
     def save(self, folder: str | Path) -> None:
         """Write what was learned beside the predictor's files, which are written first."""
