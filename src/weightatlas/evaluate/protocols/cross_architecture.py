@@ -13,7 +13,7 @@ from weightatlas.results import Record
 
 cards["cross_architecture"] = Card(
     "test accuracy predicted across architectures: every ordered pair of them, nine pairs of data sets each",
-    "search_8x8",
+    "search_8x8 (smoke, laptop), small_cnn_* and cnn_2464_* (paper)",
     {"smoke": 1.0, "laptop": None, "paper": None},
     COLUMNS[:-2] + COLUMNS[-1:],
     settings=CrossConfig,

@@ -12,7 +12,7 @@ from weightatlas.results import Record
 
 cards["cross_dataset"] = Card(
     "test accuracy predicted across data sets: train on one zoo, test on all; one architecture",
-    "search_8x8",
+    "search_8x8 (smoke, laptop), small_cnn_* (paper)",
     {"smoke": 0.5, "laptop": None, "paper": None},
     COLUMNS,
     settings=CrossConfig,

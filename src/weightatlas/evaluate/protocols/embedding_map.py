@@ -51,7 +51,7 @@ class MapConfig(CrossConfig):
 
 cards[BENCH] = Card(
     "embeddings of networks of several zoos by t-SNE, three views per encoder, and how well the zoo shows",
-    "search_8x8",
+    "search_8x8 (smoke, laptop), small_cnn_* (paper)",
     {"smoke": 0.5, "laptop": None, "paper": None},
     COLUMNS,
     settings=MapConfig,

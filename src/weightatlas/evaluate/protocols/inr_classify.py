@@ -127,13 +127,10 @@ def boosting_records(there: SignalStage, settings: ClassifyConfig) -> list[Recor
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     x, y = described(there, "layer_statistics")
-    trees = HistGradientBoostingClassifier(
-        max_iter=settings.rounds,
-        max_leaf_nodes=15,
-        min_samples_leaf=max(1, min(20, len(y["train"]) // 20)),
-        early_stopping=False,
-        random_state=0,
-    ).fit(x["train"], y["train"])
+    how: dict[str, Any] = {"max_iter": settings.rounds, "max_leaf_nodes": 15, "early_stopping": False}
+    leaves = max(1, min(20, len(y["train"]) // 20))
+    trees = HistGradientBoostingClassifier(**how, min_samples_leaf=leaves, random_state=0)
+    trees.fit(x["train"], y["train"])
     hits = [float((guess == y["val"]).mean()) for guess in trees.staged_predict(x["val"])]
     guesses = list(trees.staged_predict(x["test"]))
     return judged(there, BOOSTING, "baseline", torch.from_numpy(guesses[int(np.argmax(hits))]), 0)
@@ -144,7 +141,8 @@ def forest_records(there: SignalStage, seed: int, settings: ClassifyConfig) -> l
     from sklearn.ensemble import ExtraTreesClassifier
 
     x, y = described(there, "deep_statistics")
-    trees = ExtraTreesClassifier(settings.rounds * 2, max_features=0.3, min_samples_leaf=2, random_state=seed)
+    how: dict[str, Any] = {"n_estimators": settings.rounds * 2, "max_features": 0.3, "min_samples_leaf": 2}
+    trees = ExtraTreesClassifier(**how, random_state=seed)
     guess = trees.fit(x["train"], y["train"]).predict(x["test"])
     return judged(there, FOREST, "ours", torch.from_numpy(guess), seed)
 

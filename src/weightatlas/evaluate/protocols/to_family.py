@@ -27,7 +27,7 @@ class FamilyConfig(CrossConfig):
 
 cards[BENCH] = Card(
     "test accuracy on another family of networks: HyperRep trained there beside SNE that never saw it",
-    "search_8x8",
+    "search_8x8 (smoke, laptop), small_cnn_* and cnn_2464_* (paper)",
     {"smoke": 0.5, "laptop": None, "paper": None},
     COLUMNS[:-2],
     settings=FamilyConfig,

@@ -14,7 +14,7 @@ BENCH = "to_vit"
 
 cards[BENCH] = Card(
     "test accuracy of vision transformers predicted by what was trained on CNNs, all pairs of data sets",
-    "search_8x8, vit_8x8",
+    "search_8x8 and vit_8x8 (smoke, laptop), cnn_2464_* and vit_* (paper)",
     {"smoke": 0.5, "laptop": None, "paper": None},
     COLUMNS[:-2] + COLUMNS[-1:],
     settings=CrossConfig,
