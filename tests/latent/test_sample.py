@@ -79,6 +79,24 @@ def test_legacy_shifts_all_dimensions_alike() -> None:
     assert shift[:, 0].std() == pytest.approx(0.01, rel=0.3)
 
 
+def test_a_bandwidth_that_is_not_set_is_the_published_one_of_the_method() -> None:
+    for method, width in (("kde_joint", 0.2), ("pca_kde", 0.2), ("kde_legacy", 0.002)):
+        given = sample(codes(), 9, seeded(), method, SampleConfig(bandwidth=width))
+        assert torch.equal(sample(codes(), 9, seeded(), method), given), method
+    legacy = sample(codes(), 200, seeded(), "pca_kde_legacy").flatten(1)
+    far = torch.cdist(legacy.double(), codes().flatten(1).double()).min(1).values
+    # One shift of 0.002 in each of 32 components, and rounding.
+    assert far.max() < 0.002 * 4 * 32**0.5 + 1e-4
+    assert far.median() > 1e-3
+
+
+def test_the_spread_of_the_prior_can_be_set() -> None:
+    wide = sample(codes(), 500, seeded(), "prior", SampleConfig(sigma=10.0))
+    assert float(wide.std()) == pytest.approx(10.0, rel=0.05)
+    own = sample(codes(), 500, seeded(), "prior")
+    assert float(own.std()) == pytest.approx(float(codes().square().mean().sqrt()), rel=0.05)
+
+
 def test_bandwidth_widens_the_density() -> None:
     narrow, wide = (sample(codes(), 500, seeded(), "pca_kde", SampleConfig(bandwidth=h)) for h in (0.0, 1.0))
     assert float(wide.var(0).sum()) == pytest.approx(2 * float(narrow.var(0).sum()), rel=0.15)

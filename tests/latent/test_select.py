@@ -20,8 +20,8 @@ def scores(networks: torch.Tensor) -> torch.Tensor:
 
 
 def test_subsampling_keeps_the_best_first() -> None:
-    networks, codes = subsample(Halver(Config()), ANCHORS, SPEC, 4, seeded(), scores, "gaussian", draws=10)
-    everything, _ = subsample(Halver(Config()), ANCHORS, SPEC, 40, seeded(), scores, "gaussian", draws=1)
+    networks, codes = subsample(Halver(Config()), ANCHORS, SPEC, 4, seeded(), scores, "gaussian", draws=40)
+    everything, _ = subsample(Halver(Config()), ANCHORS, SPEC, 40, seeded(), scores, "gaussian", draws=40)
     kept = scores(networks)
     assert torch.equal(kept, scores(everything)[:4])
     assert torch.equal(kept, kept.sort(descending=True).values)
@@ -49,14 +49,28 @@ def test_a_first_method_may_need_no_prompt() -> None:
     assert codes.shape == (8, 1, 6)
 
 
+def test_five_are_drawn_for_each_one_kept_unless_told() -> None:
+    seen: list[int] = []
+
+    def count(networks: torch.Tensor) -> torch.Tensor:
+        seen.append(len(networks))
+        return scores(networks)
+
+    subsample(Halver(Config()), ANCHORS, SPEC, 3, seeded(), count)
+    bootstrap(Halver(Config()), ANCHORS, SPEC, 3, seeded(), count, rounds=2, draws=7)
+    assert seen == [15, 7, 7]
+
+
 def test_scores_that_are_not_numbers_come_last() -> None:
     def broken(networks: torch.Tensor) -> torch.Tensor:
         return scores(networks).masked_fill(networks[:, 0] > 0, torch.nan)
 
-    networks, _ = subsample(Halver(Config()), ANCHORS, SPEC, 3, seeded(), broken, "gaussian", draws=10)
+    networks, _ = subsample(Halver(Config()), ANCHORS, SPEC, 3, seeded(), broken, "gaussian", draws=30)
     assert (networks[:, 0] <= 0).all()
 
 
-def test_too_few_draws_are_refused() -> None:
-    with pytest.raises(ConfigError, match="not 0 each"):
-        subsample(Halver(Config()), ANCHORS, SPEC, 3, seeded(), scores, draws=0)
+def test_too_few_draws_or_rounds_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"keep 3 networks, .* not 2"):
+        subsample(Halver(Config()), ANCHORS, SPEC, 3, seeded(), scores, draws=2)
+    with pytest.raises(ConfigError, match="at least 1 round, not 0"):
+        bootstrap(Halver(Config()), ANCHORS, SPEC, 3, seeded(), scores, rounds=0)

@@ -9,6 +9,8 @@ from torch import Tensor
 from weightatlas.latent.samplers import SampleConfig, normal, principal, samplers, uniform
 
 Codes = Float[Tensor, "_ codes width"]
+BANDWIDTH = 0.2  # SANE's
+LEGACY_BANDWIDTH = 0.002  # of the 2022 release; SANE's code took 0.2, the one of 2025 lacks its sampler
 
 
 def kernel(
@@ -26,7 +28,10 @@ def kernel(
     index = index.to(codes.device).expand(count, tokens, width)
     legacy = each == "legacy"
     noise = normal((count, 1, 1) if legacy else (count, tokens, width), generator, codes)
-    scale = settings.bandwidth * (1.0 if legacy else codes.std(0))
+    bandwidth = settings.bandwidth
+    if bandwidth is None:
+        bandwidth = LEGACY_BANDWIDTH if legacy else BANDWIDTH
+    scale = bandwidth * (1.0 if legacy else codes.std(0))
     return codes.gather(0, index) + scale * noise
 
 
@@ -56,9 +61,10 @@ def prior(codes: Codes, count: int, generator: torch.Generator, settings: Sample
     """Draw from one normal distribution for all numbers: no prompt but the scale of codes (GAUSS, SANE).
 
     The released code draws with a standard deviation of 10 whatever the scale of its codes; here it is
-    the root mean square of the anchors' codes.
+    the root mean square of the anchors' codes unless settings name another.
     """
-    return codes.square().mean().sqrt() * normal((count, *codes.shape[1:]), generator, codes)
+    sigma = codes.square().mean().sqrt() if settings.sigma is None else settings.sigma
+    return sigma * normal((count, *codes.shape[1:]), generator, codes)
 
 
 for _each in ("dimension", "token", "joint", "legacy"):

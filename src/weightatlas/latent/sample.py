@@ -68,7 +68,8 @@ def sample(
       in that space, which keeps dependencies between components.
     * `kde_dimension`, `kde_token`, `kde_joint`: kernel density on the codes themselves, each number,
       each token or each network on its own (hyper-representations, NeurIPS 2022; SANE, ICML 2024).
-    * `pca_kde_legacy`, `kde_legacy`: as the released code does it; only for comparing numbers.
+    * `kde_legacy`: as the code released with hyper-representations draws, at its bandwidth of 0.002; only for
+      comparing numbers. `pca_kde_legacy`: the same in principal coordinates.
     * `neighborhood`: a point between an anchor and one of its nearest anchors; `neighborhood_umap` and
       `neighborhood_isomap`: uniformly on a map of three dimensions, and back.
     * `gan`, `flow`: a generator trained on the anchors' principal components, adversarially or by flow
@@ -81,7 +82,7 @@ def sample(
         count: How many to draw.
         generator: Source of randomness; its device does not matter for the result's device.
         method: One of the above.
-        settings: Bandwidth, components, neighbors, training steps.
+        settings: Bandwidth, components, neighbors, training steps, standard deviation of the prior.
 
     Raises:
         DataError: There are no anchors, or only one where spread is needed, or codes are not finite.

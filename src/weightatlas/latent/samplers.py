@@ -19,16 +19,19 @@ class SampleConfig(Config):
     """Settings of sampling; each method reads those it needs.
 
     Args:
-        bandwidth: Width of a density's kernel in standard deviations of each coordinate over anchors.
+        bandwidth: Width of a density's kernel in standard deviations of each coordinate over anchors, 0.2 if
+            not given; for methods named legacy it is absolute, 0.002 if not given.
         components: Principal components, at most anchors - 1.
         neighbors: Nearest anchors that neighborhood methods consider.
         steps: Training steps of learned generators.
+        sigma: Standard deviation of "prior"; the root mean square of the anchors' codes if not given.
     """
 
-    bandwidth: float = Field(default=0.2, ge=0)
+    bandwidth: float | None = Field(default=None, ge=0)
     components: int = Field(default=32, ge=1)
     neighbors: int = Field(default=3, ge=1)
     steps: int = Field(default=1500, ge=1)
+    sigma: float | None = Field(default=None, gt=0)
 
 
 @dataclass(frozen=True, slots=True)
