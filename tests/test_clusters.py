@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from weightatlas import clusters
+from weightatlas import clusters, runtime
 from weightatlas.errors import ConfigError, RunError
 from weightatlas.executors import Executor, ProcessExecutor, create_executor
 
 
 def double(number: int) -> tuple[int, int]:
     return 2 * number, os.getpid()
+
+
+def budget(_: int) -> tuple[float, str]:
+    return runtime.memory_budget(), os.getcwd()
 
 
 def fail(number: int) -> int:
@@ -54,13 +58,18 @@ def slurm_executor(tmp_path: Path) -> Executor:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_ray_does_every_task_and_survives_a_dead_worker(ray_executor: Executor, tmp_path: Path) -> None:
+def test_ray_does_every_task_and_survives_a_dead_worker(
+    ray_executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = list(ray_executor.map(double, range(4)))
     assert sorted(value for value, _ in found) == [0, 2, 4, 6]
     assert os.getpid() not in {pid for _, pid in found}
     with pytest.raises(ConfigError, match="Number"):
         list(ray_executor.map(fail, [1]))
     assert list(ray_executor.map(die_once, [str(tmp_path / "marker")])) == ["done"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(runtime.MEMORY, "77")  # after the cluster was started
+    assert list(ray_executor.map(budget, [0])) == [(77.0, str(tmp_path))]
 
 
 def test_slurm_does_every_task_and_names_a_dead_job(slurm_executor: Executor, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from weightatlas import runtime
 from weightatlas.errors import ConfigError, RunError, WeightAtlasError
-from weightatlas.executors import AGAIN, executors
+from weightatlas.executors import AGAIN, carried, executors
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -43,12 +43,12 @@ class RayExecutor:
         if started:
             local: dict[str, Any] = {} if self.address else {"num_cpus": self.workers}
             ray.init(address=self.address, include_dashboard=False, log_to_driver=False, **local)
-        remote = ray.remote(num_cpus=1, num_gpus=self.gpus, max_retries=3)(guarded)
+        remote, call = ray.remote(num_cpus=1, num_gpus=self.gpus, max_retries=3)(guarded), carried(fn)
         try:
             yield from _in_flight(
                 tasks,
                 self.workers,
-                submit=lambda task: remote.remote(fn, task),
+                submit=lambda task: remote.remote(call, task),
                 finished=lambda jobs: ray.wait(jobs, timeout=1.0)[0],
                 result=lambda job: _opened(_got(ray, job)),
                 cancel=ray.cancel,
@@ -95,10 +95,11 @@ class SlurmExecutor:
 
     def map(self, fn: Callable[[Piece], Result], tasks: Iterable[Piece]) -> Iterator[Result]:
         """Yield `fn(task)` for every task, in order of completion."""
+        call = carried(fn)
         yield from _in_flight(
             tasks,
             self.workers,
-            submit=lambda task: self._executor.submit(guarded, fn, task),
+            submit=lambda task: self._executor.submit(guarded, call, task),
             finished=_done,
             result=lambda job: _opened(_outcome(job)),
             cancel=lambda job: job.cancel(),

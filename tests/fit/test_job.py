@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.conftest import Park
+from tests.elsewhere import Elsewhere
 from weightatlas.encoders.io import from_pretrained
 from weightatlas.errors import ConfigError, RunError, SpecError
 from weightatlas.fit.config import FitConfig
@@ -71,6 +72,19 @@ def test_a_sweep_equals_its_runs_and_is_not_done_twice(job: FitJob, tmp_path: Pa
     first, second = (from_pretrained(path / "encoder") for path in (alone.out, whole.out / "seed=1"))
     for (name, ours), theirs in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, msg=name, **CLOSE)
+
+
+def test_relative_folders_are_those_of_the_caller(
+    job: FitJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    monkeypatch.chdir(job.zoo.parent)
+    own = replace(job, zoo=Path(job.zoo.name), out=Path("swept"))
+    lines = sweep(own, {"seed": [0]}, Elsewhere(tmp_path / "other"))
+    assert [line["run"] for line in lines] == ["seed=0"]
+    assert (job.zoo.parent / "swept" / "seed=0" / "encoder").is_dir()
+    assert not list((tmp_path / "other").iterdir())
 
 
 def test_another_start_or_other_queries_are_another_run(job: FitJob, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.elsewhere import Elsewhere
 from weightatlas.errors import ConfigError, DataError, RunError, ZooError
 from weightatlas.executors import ProcessExecutor, create_executor
 from weightatlas.zoo import Zoo
@@ -72,6 +73,17 @@ def test_processes_give_the_same_networks(zoo: Zoo, tmp_path: Path) -> None:
     finally:
         get_reusable_executor().shutdown(wait=True)
     assert_same(vectors(found), vectors(zoo.filter(activation="relu")))
+
+
+def test_relative_paths_are_those_of_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    np.savez("mine.npz", x_train=pixels, y_train=np.arange(60) % 3)
+    recipe = tiny(task="npz:mine.npz", task_options={}, grid={"lr": [1e-3]}, replicates=2)
+    found = populate(recipe, "runs/zoo", executor=Elsewhere(tmp_path / "other"))
+    assert len(found) == 4
+    assert not list((tmp_path / "other").iterdir())
+    assert found.header.recipe["task"] == "npz:mine.npz"
 
 
 def test_interrupted_by_the_user(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,6 +166,7 @@ def sweep(
     Returns:
         One line per run, as `run_job` returns them, in the order of their names.
     """
-    jobs = sweep_jobs(job, values)
+    place = {"zoo": job.zoo.absolute(), "out": job.out.absolute()}  # a worker may stand in another folder
+    jobs = sweep_jobs(replace(job, **place), values)
     found = create_executor(executor).map(work, jobs)
     return sorted(found, key=lambda line: line["run"])

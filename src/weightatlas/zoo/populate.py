@@ -111,8 +111,9 @@ def populate(
     if len(missing) < len(runs):
         log.info("%d of %d networks are already there", len(runs) - len(missing), len(runs))
     workers = None if isinstance(runner, SerialExecutor) else 1
+    place, given = folder.absolute(), recipe.replace(task=_located(recipe.task))
     jobs = [
-        Job(folder, recipe, architectures[network], filed, part, workers, device)
+        Job(place, given, architectures[network], filed, part, workers, device)
         for network, part in shards(missing, recipe.shard)
     ]
     _work(runner, jobs, recipe)
@@ -254,6 +255,12 @@ def provenance(source: str) -> dict[str, str]:
         "torch": torch.__version__,
         "python": sys.version.split()[0],
     }
+
+
+def _located(task: str) -> str:
+    """Write the path in the name of a task in full: a worker may stand in another folder."""
+    kind, colon, path = task.partition(":")
+    return f"{kind}:{Path(path).absolute()}" if colon and Path(path).exists() else task
 
 
 def _present(folder: Path) -> set[str]:

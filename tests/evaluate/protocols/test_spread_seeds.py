@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.elsewhere import Elsewhere
 from weightatlas.evaluate.protocols.registry import benches
 from weightatlas.evaluate.protocols.spread_seeds import SeedJob, run_seed, spread_seeds
 from weightatlas.executors import SerialExecutor
@@ -41,6 +42,15 @@ def test_equal_to_one_after_the_other(tmp_path: Path) -> None:
     assert sorted((r.seeds, r.value) for r in found) == [((0,), 0.0), ((1,), 2.0), ((2,), 4.0)]
     assert CALLS == [("r.json", 0), ("r.seed2.json", 2), ("r.seed1.json", 1)]
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_workers_in_another_folder_write_beside_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spread_seeds("fake", "smoke", Path("runs/r.json"), 2, {}, Elsewhere(tmp_path / "other"))
+    assert [r.seeds for r in load_records("runs/r.json")] == [(0,), (1,)]
+    assert not list((tmp_path / "other").iterdir())
 
 
 def test_what_a_bench_measures_once_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def spread_seeds(
         executor: Where the other seeds run.
     """
     benches.get(name)(tier=tier, out=out, seeds=(0,), **changes)
-    jobs = [SeedJob(name, tier, out, seed, changes) for seed in range(1, seeds)]
+    jobs = [SeedJob(name, tier, out.absolute(), seed, changes) for seed in range(1, seeds)]
     for part in executor.map(run_seed, jobs):
         append_records(out, load_records(part))
         part.unlink()
