@@ -102,7 +102,7 @@ def test_text_is_a_class_beside_the_most_frequent_and_rates_are_logarithms(
     for module_name in ("committee", "classify"):
         monkeypatch.setattr(f"weightatlas.predict.{module_name}.ROUNDS", 5)
         monkeypatch.setattr(f"weightatlas.predict.{module_name}.TREES", 5)
-    words = ["predict", str(park.zoo), "--property", "test_acc", "hp.variant", "--kind", "hp.variant=class"]
+    words = ["predict", str(park.zoo), "--property", "test_acc", "hp.variant", "--kinds", "hp.variant=class"]
     assert main([*words, "--json", "--out", str(tmp_path / "p.csv")]) == 0
     records = json.loads(capsys.readouterr().out)
     accuracy = {r["method"]: r["value"] for r in records if r["metric"] == "hp.variant accuracy"}

@@ -125,6 +125,6 @@ def pairs(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         if not (name and equals and value):
-            raise WrongUsage(f"'{word}' is not of the form name=word.", todo="For example --kind hp.lr=log.")
+            raise WrongUsage(f"'{word}' is not of the form name=word.", todo="For example --kinds hp.lr=log.")
         found[name] = value
     return found

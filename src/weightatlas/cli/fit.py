@@ -166,7 +166,7 @@ def _supervised(
         zoo: Path,
         out: Path,
         property: tuple[str, ...] = ("test_acc",),
-        kind: tuple[str, ...] = (),
+        kinds: tuple[str, ...] = (),
         head_hidden: tuple[int, ...] = usual.head.hidden,
         head_code: int | None = usual.head.code,
         invariance: float = usual.invariance,
@@ -184,7 +184,7 @@ def _supervised(
         head = usual.head.replace(hidden=head_hidden, code=head_code)
         how = usual.replace(head=head, invariance=invariance, augment=augment)
         own = (method, encoder.model_dump(), training, zoo, out, init_seed)
-        job = PropertyJob(*own, properties=property, tuning=how, kinds=pairs_of(kind))
+        job = PropertyJob(*own, properties=property, tuning=how, kinds=pairs_of(kinds))
         place = (sweep, executor, executor_set, processes)
         return run(job, words, *place, json=json, dry_run=dry_run)
 
@@ -198,7 +198,7 @@ def _supervised(
         zoo: Folder of the zoo; the state that orders its val networks best is kept.
         out: Folder of the run.
         property: Columns to predict, by one head: numbers, or text such as hp.optimizer as classes.
-        kind: How properties are learned, as name=real, name=log or name=class. Told from the columns by
+        kinds: How properties are learned, as name=real, name=log or name=class. Told from the columns by
             default: text and `label` are classes, a positive hyperparameter of wide range a logarithm.
         head_hidden: Widths of the head's hidden layers.
         head_code: Width of a linear map before them, or none.

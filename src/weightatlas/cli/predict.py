@@ -27,7 +27,7 @@ def predict(
     zoo: Annotated[Path, tyro.conf.Positional],
     run: Path | None = None,
     property: tuple[str, ...] = (),
-    kind: tuple[str, ...] = (),
+    kinds: tuple[str, ...] = (),
     head: Head = "ridge",
     grade: bool = False,
     level: float = 0.9,
@@ -44,18 +44,18 @@ def predict(
     training networks get no prediction, and all others an interval. In a zoo of several layouts statistics
     are pooled over layers. What does not accept the networks has a row of `-` with the reason.
     Text (hp.optimizer, hp.init, task) is predicted as a class and scored by accuracy, a positive
-    hyperparameter of wide range (hp.lr) as its decimal logarithm; `--kind` decides otherwise.
+    hyperparameter of wide range (hp.lr) as its decimal logarithm; `--kinds` decides otherwise.
 
     Example:
         weightatlas predict runs/digits-zoo --run runs/sane --property test_acc generalization_gap
-        weightatlas predict runs/digits-zoo --property hp.lr hp.optimizer --kind hp.lr=log
+        weightatlas predict runs/digits-zoo --property hp.lr hp.optimizer --kinds hp.lr=log
         weightatlas predict runs/digits-zoo --run runs/sne --grade --out grades.csv
 
     Args:
         zoo: Folder of the zoo; its train split is learned from, its test split is scored.
         run: Run or saved encoder whose embeddings are used; without it only statistics are.
         property: Columns to predict; those the run was trained on, else test_acc, by default.
-        kind: How properties are learned, as name=real, name=log or name=class; told from the columns by
+        kinds: How properties are learned, as name=real, name=log or name=class; told from the columns by
             default.
         head: What predicts from embeddings of the run; takes no part if it was trained on properties.
         grade: Also report how often intervals hold the truth, how wide they are, and for what share of the
@@ -74,7 +74,7 @@ def predict(
     whole = open_part(zoo, "all")
     trained = None if run is None else _trained(run, whole, property)
     names = property or (("test_acc",) if trained is None else trained.properties_)
-    scales = _scales(whole, names, pairs_of(kind), trained)
+    scales = _scales(whole, names, pairs_of(kinds), trained)
     parts = [part for part in _parts(scales) if part]
     if save is not None and trained is None and len(parts) > 1:
         raise WrongUsage("--save: one predictor knows either classes or numbers; name such properties alone.")
@@ -233,7 +233,7 @@ def _scales(
     for scale in trained.scales_:
         if kinds.get(scale.name, scale.kind) != scale.kind:
             raise ConfigError(
-                f"The run was trained on '{scale.name}' as {scale.kind}.", todo="Leave --kind out."
+                f"The run was trained on '{scale.name}' as {scale.kind}.", todo="Leave --kinds out."
             )
     return trained.scales_
 

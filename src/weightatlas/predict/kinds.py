@@ -69,7 +69,7 @@ class Scale(Config):
         if not bool((found > 0).all()):
             raise DataError(
                 f"'{self.name}' holds values that are not above 0, which have no logarithm.",
-                todo=f"Take it as it is: --kind {self.name}=real.",
+                todo=f"Take it as it is: --kinds {self.name}=real.",
             )
         return torch.from_numpy(np.log10(column.astype(np.float64)).astype(np.float32))
 
@@ -115,7 +115,7 @@ def scales_of(
     for name, kind in kinds.items():
         if kind not in KINDS or name not in names:
             what = f"is of no kind '{kind}'" if name in names else "is not predicted"
-            raise ConfigError(f"'{name}' {what}.", todo=f"Kinds: {', '.join(KINDS)}, as --kind NAME=KIND.")
+            raise ConfigError(f"'{name}' {what}.", todo=f"Kinds: {', '.join(KINDS)}, as --kinds NAME=KIND.")
     if isinstance(networks, Batch):
         return tuple(Scale.build({"name": name, "kind": kinds.get(name, "real")}) for name in names)
     found = []
