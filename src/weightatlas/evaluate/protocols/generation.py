@@ -61,7 +61,7 @@ class GenerationConfig(Training):
 cards["generation"] = Card(
     "new networks near good ones beside averaged anchors, noise and nearest neighbors",
     "digits",
-    {"smoke": 0.2, "laptop": 13, "paper": None},
+    {"smoke": 0.2, "laptop": 20, "paper": None},
     COLUMNS,
     settings=GenerationConfig,
 )
