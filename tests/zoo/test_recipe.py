@@ -236,3 +236,15 @@ def test_sine_networks_are_those_of_the_paper() -> None:
     recipe = SineRecipe(count=1)
     assert recipe.hidden == (32, 32)
     assert (recipe.signals.low, recipe.signals.high) == (0.5, 10.0)
+
+
+@pytest.mark.parametrize("name", ["cnn3_signs", "cnn3_fashion_mnist"])
+def test_cnn3_is_trained_alike_on_other_images(name: str) -> None:
+    for tier in TIERS:
+        own, base = load_recipe(name, tier), load_recipe("cnn3_cifar10", tier)
+        assert (own.grid, own.networks, own.network) == (base.grid, base.networks, "cnn3")
+    if name == "cnn3_signs":  # of which there are 1,337 and 400: fewer than the base asks for
+        assert load_recipe(name, "smoke").task_options == {"classes": 10, "train_size": 320, "test_size": 400}
+        for tier in ("laptop", "paper"):
+            options = load_recipe(name, tier).task_options
+            assert {options.get("train_size"), options.get("test_size")} == {None}
