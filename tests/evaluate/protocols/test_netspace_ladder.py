@@ -57,3 +57,11 @@ def test_unknown_rows_are_refused(netspace_cache, tmp_path) -> None:
 def test_every_architecture_needs_a_count(netspace_cache, tmp_path) -> None:
     with pytest.raises(ConfigError, match="counts must name 4 numbers"):
         netspace_ladder("smoke", tmp_path / "r.json", (0,), netspace_cache, counts=(6, 6))
+
+
+def test_another_teacher_has_trainings_of_its_own(netspace_cache, tmp_path) -> None:
+    """Even after the same bench with three teachers in the same cache."""
+    for teachers in (3, 1):
+        changes = {"teachers": teachers, "rows": (PLAIN,), "positions": 3}
+        found = netspace_ladder("smoke", tmp_path / f"{teachers}.json", (0,), netspace_cache, **changes)
+        assert {r.method for r in found} == {PLAIN, "best training network"}

@@ -261,7 +261,9 @@ def trained(there: Stage, row: str, seed: int, settings: LadderConfig) -> PrepAu
     config = SpaceFit.build(
         {**fit, "passes": None, "steps": steps, "seed": seed, "device": str(there.device)}
     )
-    facts = row, config.identity, settings.preset, chosen.settings, [spec.layout_id for spec in specs]
+    teacher = settings.teacher.model_dump(), settings.teachers
+    layouts = [spec.layout_id for spec in specs]
+    facts = row, config.identity, settings.preset, chosen.settings, layouts, teacher
     mark = f"{key_of(*facts) & 0xFFFF_FFFF:08x}"
     folder = there.cache / "runs" / f"{there.name}-{there.tier}-seed{seed}-{mark}"
     pool, held = lessons(there, settings)

@@ -65,7 +65,9 @@ def teacher_outputs(
         engine: Engine that executes it.
     """
     own = rungs.own(there.tier)
-    zoo = _zoo(there, _alike(own, f"{own.name}-teacher", rungs.teacher, replicates=rungs.teachers))
+    zoo = _zoo(
+        there, _alike(own, f"{own.name}-teacher{rungs.teachers}", rungs.teacher, replicates=rungs.teachers)
+    )
     best = int(zoo.column("val_acc").argmax())
     values = zoo.weights().values[best : best + 1].to(inputs.device)
     return zoo.population(engine=engine).outputs_no_grad(values, inputs)[0]
