@@ -110,3 +110,12 @@ def test_means_over_pairs() -> None:
     assert matched_mean(copies, SPEC) < 1e-5
     with pytest.raises(DataError, match="at least 2 networks; there is 1"):
         matched_mean(torch.zeros(1, 3))
+
+
+def test_how_many_pairs_are_gathered_at_a_time_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, new = networks(30, seed=1), networks(7, seed=3)
+    whole = Neighbors(train, SPEC).nearest(new)
+    monkeypatch.setattr("weightatlas.evaluate.neighbors._CHUNK", 3 * SPEC.params)
+    monkeypatch.setattr("weightatlas.evaluate.neighbors._LONG", 0)
+    again = Neighbors(train, SPEC).nearest(new)
+    assert all(torch.equal(one, other) for one, other in zip(whole, again, strict=True))

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from weightatlas.errors import DataError
 from weightatlas.evaluate.distances import distances
+from weightatlas.progress import track
 from weightatlas.runtime import generator_of
 from weightatlas.symmetry.matching import canonical
 from weightatlas.symmetry.permutation import Part, parts_of
@@ -18,6 +20,7 @@ CANDIDATES = 8
 _SAMPLE = 512  # networks whose neighbors measure the spread of a zoo
 _PAIRS = 2000  # pairs of which a mean distance is taken
 _CHUNK = 1 << 22  # numbers of one chunk of pairs
+_LONG = 30_000_000  # numbers of all pairs from which progress is shown
 
 
 def matched_distances(
@@ -33,13 +36,25 @@ def matched_distances(
         second: As many networks.
         spec: Layout; without it, or without groups, distances are plain.
     """
-    if spec is None or not spec.groups:
-        return (first.double() - second.double()).norm(dim=1).float()
-    step = max(1, _CHUNK // max(spec.params, 1))
-    found = []
-    for one, other in zip(first.split(step), second.split(step), strict=True):
-        found.append((canonical(one, other, spec).double() - other.double()).norm(dim=1).float())
-    return torch.cat(found) if found else first.new_zeros(0)
+    places = torch.arange(len(first), device=first.device)
+    return _between(first, second, (places, places), spec)
+
+
+def _between(
+    first: Tensor, second: Tensor, pairs: tuple[Tensor, Tensor], spec: NetworkSpec | None
+) -> Float[Tensor, " pairs"]:
+    """Distances of pairs of rows; few are gathered at a time, and many are shown."""
+    free = spec is not None and bool(spec.groups)
+    step, found = max(1, _CHUNK // max(first.shape[1], 1)), [first.new_zeros(0)]
+    long = free and len(pairs[0]) * first.shape[1] > _LONG
+    with track(len(pairs[0]), "matching networks") if long else nullcontext() as bar:
+        for one, other in zip(*(part.split(step) for part in pairs), strict=True):
+            own, goal = first[one], second[other]
+            own = canonical(own, goal, spec) if free and spec is not None else own
+            found.append((own.double() - goal.double()).norm(dim=1).float())
+            if bar is not None:
+                bar.advance(len(one))
+    return torch.cat(found)
 
 
 def invariants(
@@ -112,7 +127,7 @@ def matched_mean(
     if len(first) > pairs:
         order = torch.randperm(len(first), generator=generator_of("pairs", count))[:pairs].to(first.device)
         first, second = first[order], second[order]
-    return float(matched_distances(values[first], values[second], spec).double().mean())
+    return float(_between(values, values, (first, second), spec).double().mean())
 
 
 class Neighbors:
@@ -172,8 +187,8 @@ class Neighbors:
         if self.spec is None or not len(rows):
             return least, index
         chosen = self._candidates(networks[rows], shut[rows], min(candidates, len(self.values)))
-        firsts = networks[rows].repeat_interleave(chosen.shape[1], dim=0)
-        far = matched_distances(firsts, self.values[chosen.flatten()], self.spec).view(chosen.shape)
+        pairs = rows.repeat_interleave(chosen.shape[1]), chosen.flatten()
+        far = _between(networks, self.values, pairs, self.spec).view(chosen.shape)
         best, place = far.masked_fill(shut[rows].gather(1, chosen), torch.inf).min(1)
         found = chosen.gather(1, place[:, None])[:, 0]
         index[rows] = torch.where(best < least[rows], found, index[rows])
