@@ -10,6 +10,7 @@ from weightatlas.encoders.base import Autoencoder
 from weightatlas.errors import ConfigError
 from weightatlas.latent.sample import sample
 from weightatlas.latent.samplers import SampleConfig
+from weightatlas.progress import track
 from weightatlas.weights.spec import NetworkSpec
 
 Scores = Callable[[Tensor], Float[Tensor, " networks"]]
@@ -96,7 +97,9 @@ def bootstrap(
     if rounds < 1:
         raise ConfigError(f"Bootstrapping takes at least 1 round, not {rounds}.")
     networks = torch.empty(0)
-    for turn in range(rounds):
-        how = first if first and turn == 0 else method
-        networks, codes = subsample(encoder, codes, spec, count, generator, scores, how, draws, settings)
+    with track(rounds, "Selecting networks") as bar:
+        for turn in range(rounds):
+            how = first if first and turn == 0 else method
+            networks, codes = subsample(encoder, codes, spec, count, generator, scores, how, draws, settings)
+            bar.advance()
     return networks, codes
