@@ -19,6 +19,7 @@ from weightatlas.evaluate.protocols.registry import Card, Unit, benches, cards, 
 from weightatlas.evaluate.protocols.stage import cache_of
 from weightatlas.predict.bootstrap import bootstrap
 from weightatlas.predict.features import features_of
+from weightatlas.predict.metrics import accuracy
 from weightatlas.results import Kind, Record
 from weightatlas.zoo.fields import field_recipe, populate_fields, signals_of
 
@@ -159,11 +160,6 @@ def encoder_records(there: SignalStage, name: str, seed: int, settings: Classify
     predicted = found.predict(there.parts["test"])[:, 0]
     more = {"parameters": float(parameters_of(found))}
     return judged(there, name, "ours", predicted, seed, more)
-
-
-def accuracy(predicted: Float[Tensor, " networks"], true: Float[Tensor, " networks"]) -> float:
-    """Share of right answers."""
-    return float((predicted == true).double().mean())
 
 
 def judged(
